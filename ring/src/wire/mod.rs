@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0-only
+//! Wire messages: what the two ends say to each other over a ring.
+//!
+//! All integers are little endian, all fields naturally aligned, no struct has padding, and every bit pattern is a
+//! valid value: checking is a step of its own, after the copy.
+
+pub mod loader;
+pub mod xenbus;
+
+/// Bytes of a page of the guest, of a grant and of a ring page.
+pub const PAGE_SIZE: usize = 4096;
+
+/// Bytes of a module's name on the wire, the closing zero included: `MODULE_NAME_LEN` of the Linux kernel on 64-bit
+/// machines (`include/linux/moduleparam.h`).
+pub const NAME_BYTES: usize = 56;
+
+/// Highest protocol version that this code speaks. Both ends publish theirs in xenstore and take the smaller.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Which command a message belongs to: the daemon's run and a number within it.
+///
+/// The pair is what makes a result attributable: a daemon that was restarted has another `run`, so that a result
+/// for its predecessor is never mistaken for one of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct CommandId {
+    /// Random number of the daemon's run, never 0.
+    pub run: u64,
+    /// Counts the commands of that run, from 1. 0 means "no command".
+    pub seq: u64,
+}
+
+/// A plain struct of integers that may be copied to and from shared memory word by word.
+///
+/// # Safety
+///
+/// The type is `repr(C)`, has no padding, every bit pattern is valid, its alignment is at most 8 and its size is a
+/// multiple of 8.
+pub unsafe trait Wire: Copy + 'static {}
