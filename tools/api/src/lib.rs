@@ -1,2 +1,43 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! x
+//! What vesperd and its clients say to each other over `/run/vesper/vesperd.sock`.
+//!
+//! * One JSON document a line: a [`Request`] in, a [`Reply`] out, one at a time for each connection.
+//! * A module image travels beside its `insmod` line as a file descriptor (`SCM_RIGHTS`), never as a path.
+//! * An error has a [`ErrorKind`], and each kind has one exit status, the same for every command of VESPER.
+//! * Text that a guest wrote (names, log lines) is passed on as it is; who shows it to a terminal calls [`printable`].
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`request`] | what can be asked |
+//! | [`reply`] | what is answered |
+//! | [`guest`] | a guest as `list` and `status` show it |
+//! | [`failure`] | error kinds and exit statuses |
+//! | [`errno`] | error numbers of a guest's kernel, by name and meaning |
+//! | [`text`] | guest text made harmless for a terminal |
+//!
+//! `docs/api.md` shows every document by example.
+
+pub mod errno;
+pub mod failure;
+pub mod guest;
+pub mod line;
+pub mod reply;
+pub mod request;
+pub mod text;
+
+pub use errno::Errno;
+pub use failure::{ErrorKind, Failure, Log};
+pub use guest::{Counters, DeviceStatus, Guest, GuestRef, GuestStatus, InUse};
+pub use line::{LineError, from_line, to_line};
+pub use reply::{Attached, Detached, Done, Guests, Loaded, Reply, Unloaded};
+pub use request::Request;
+pub use text::printable;
+
+/// Where vesperd listens unless told otherwise.
+pub const SOCKET: &str = "/run/vesper/vesperd.sock";
+/// Environment variable that names another socket, for clients.
+pub const SOCKET_VARIABLE: &str = "VESPER_SOCKET";
+/// Longest request line, the newline included, in bytes. Arguments of 64 KiB fit even when every byte is escaped.
+pub const MAX_LINE: usize = 512 << 10;
+/// How long a command may take unless its request says otherwise, in milliseconds.
+pub const DEFAULT_TIMEOUT_MS: u64 = 30_000;

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A guest as `list` and `status` show it.
+
+use serde::{Deserialize, Serialize};
+
+/// Which guest: all three come from nodes that dom0 owns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestRef {
+    /// Domain number; used again for another guest after this one is gone.
+    pub domid: u16,
+    /// Name, as the toolstack gave it; empty when it has none.
+    pub name: String,
+    /// UUID in the usual form, lower case; stays through reboot and migration.
+    pub uuid: String,
+}
+
+/// State of a guest's VESPER device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum DeviceStatus {
+    /// There is none.
+    Detached,
+    /// It waits for the guest's frontend.
+    Waiting,
+    /// In use.
+    Connected,
+    /// Being closed.
+    Closing,
+    /// Closed by the guest, or left over.
+    Closed,
+    /// Stopped because the guest broke the protocol: see `device_reason`.
+    Stopped,
+    /// A state that a newer daemon knows.
+    #[serde(other)]
+    Unknown,
+}
+
+/// One line of `vesper list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guest {
+    /// Which guest.
+    #[serde(flatten)]
+    pub guest: GuestRef,
+    /// State of its domain: `running`, `blocked`, `paused`, `shutdown`, `crashed`, `dying`… as `xl list` would say.
+    pub domain: String,
+    /// State of its device.
+    pub device: DeviceStatus,
+    /// Why the device is stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_reason: Option<String>,
+    /// Release of its kernel, as its frontend says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// Modules in its kernel that were loaded through VESPER.
+    pub modules: Vec<String>,
+    /// Commands that wait or run.
+    pub queue: usize,
+    /// For how long its kernel has been executing the current command, milliseconds, when that is past its time limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy_ms: Option<u64>,
+}
+
+/// What `vesper status` shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestStatus {
+    /// As in the list.
+    #[serde(flatten)]
+    pub guest: Guest,
+    /// vermagic of its kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vermagic: Option<String>,
+    /// Boot id of its frontend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
+    /// Since the daemon has known the device.
+    pub counters: Counters,
+    /// Now held for this guest; zero when it is detached.
+    pub in_use: InUse,
+}
+
+/// Things done for a guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Commands accepted.
+    pub commands: u64,
+    /// Bytes of module images and arguments copied into the guest.
+    pub bytes: u64,
+    /// Commands that failed.
+    pub errors: u64,
+    /// Events of the guest that came with nothing to do.
+    pub spurious_kicks: u64,
+}
+
+/// Things held for a guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InUse {
+    /// Pages of the loader's ring; 0 when it is not mapped.
+    pub ring_pages: u64,
+    /// Grants mapped.
+    pub grants: u64,
+    /// Event channel ports bound.
+    pub ports: u64,
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What can be asked.
+
+use serde::{Deserialize, Serialize};
+
+/// One request. `dom` is a domid when it is all digits, else a name or a UUID.
+///
+/// A time limit counts from the moment the daemon has read the line; absent, the daemon's own (30 s) holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Make the device of a guest and wait until it is connected.
+    Attach {
+        /// The guest.
+        dom: String,
+        /// Longest wait, milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
+    },
+    /// Close the device of a guest, wait until it is closed, and remove it.
+    Detach {
+        /// The guest.
+        dom: String,
+        /// Also when modules that were loaded through VESPER are still in.
+        #[serde(default)]
+        force: bool,
+        /// Longest wait, milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
+    },
+    /// All guests.
+    List {},
+    /// Load a module. The image comes beside this line as exactly one file descriptor of a regular file, open for reading;
+    /// its bytes are taken from the start of the file, whatever the descriptor's position is.
+    Insmod {
+        /// The guest.
+        dom: String,
+        /// What the file is called, for messages only: the daemon opens no path that a client names.
+        file: String,
+        /// Parameters as on the command line of insmod, `PARAM=VALUE` each.
+        #[serde(default)]
+        args: Vec<String>,
+        /// Longest wait, milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
+    },
+    /// Unload a module.
+    Rmmod {
+        /// The guest.
+        dom: String,
+        /// The module's name; `-` and `_` are the same.
+        name: String,
+        /// Longest wait, milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
+    },
+    /// One guest in detail.
+    Status {
+        /// The guest.
+        dom: String,
+    },
+}
+
+impl Request {
+    /// The name of the command, as the command line has it.
+    pub fn command(&self) -> &'static str {
+        match self {
+            Self::Attach { .. } => "attach",
+            Self::Detach { .. } => "detach",
+            Self::List {} => "list",
+            Self::Insmod { .. } => "insmod",
+            Self::Rmmod { .. } => "rmmod",
+            Self::Status { .. } => "status",
+        }
+    }
+
+    /// The guest that it is about, as it was written.
+    pub fn dom(&self) -> Option<&str> {
+        match self {
+            Self::List {} => None,
+            Self::Attach { dom, .. }
+            | Self::Detach { dom, .. }
+            | Self::Insmod { dom, .. }
+            | Self::Rmmod { dom, .. }
+            | Self::Status { dom } => Some(dom),
+        }
+    }
+}
