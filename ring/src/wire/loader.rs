@@ -179,7 +179,17 @@ const _: () = {
 
 impl Default for Response {
     fn default() -> Self {
-        Self { op: 0, flags: 0, id: 0, run: 0, seq: 0, image_bytes: 0, args_bytes: 0, status: 0, name: [0; NAME_BYTES] }
+        Self {
+            op: 0,
+            flags: 0,
+            id: 0,
+            run: 0,
+            seq: 0,
+            image_bytes: 0,
+            args_bytes: 0,
+            status: 0,
+            name: [0; NAME_BYTES],
+        }
     }
 }
 
