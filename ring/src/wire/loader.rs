@@ -60,6 +60,8 @@ pub mod flags {
 
 /// Most bytes of a window, and so of one FETCH.
 pub const WINDOW_BYTES: u32 = 1 << 20;
+/// Most bytes of an image on the wire: a guest takes a larger number for nonsense. Daemons set their own, smaller limit.
+pub const IMAGE_BYTES: u64 = 1 << 30;
 /// Most bytes of a module's argument string, the closing zero not included.
 pub const ARGS_BYTES: u32 = 64 << 10;
 

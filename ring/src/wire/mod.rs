@@ -3,9 +3,25 @@
 //!
 //! All integers are little endian, all fields naturally aligned, no struct has padding, and every bit pattern is a
 //! valid value: checking is a step of its own, after the copy.
+//!
+//! [`loader`] has the layout; [`Request::check`](loader::Request::check) and
+//! [`Response::check`](loader::Response::check) turn a copy into an [`Asked`] or an [`Answer`], which in turn make
+//! messages that pass the check. `docs/protocol.md` says what each side does with one that does not.
 
+mod bad;
 pub mod loader;
+mod name;
+mod pages;
+mod request;
+mod response;
 pub mod xenbus;
+
+pub use bad::BadMessage;
+pub use name::{BadName, Name};
+pub use request::{Asked, CommandResult, Fetch, LogPage, Report, WINDOW_PAGES};
+pub use response::Answer;
+
+use core::mem::{MaybeUninit, size_of};
 
 /// Bytes of a page of the guest, of a grant and of a ring page.
 pub const PAGE_SIZE: usize = 4096;
@@ -36,3 +52,22 @@ pub struct CommandId {
 /// The type is `repr(C)`, has no padding, every bit pattern is valid, its alignment is at most 8 and its size is a
 /// multiple of 8.
 pub unsafe trait Wire: Copy + 'static {}
+
+/// The bytes of a message, for a page that is written as bytes.
+pub fn bytes_of<T: Wire>(message: &T) -> &[u8] {
+    // SAFETY: a message has no padding (`Wire`), so every byte is initialised; lifetime and size are the reference's.
+    unsafe { core::slice::from_raw_parts((&raw const *message).cast(), size_of::<T>()) }
+}
+
+/// The message in `bytes`, a private copy; `None` when the length is not the message's.
+pub fn from_bytes<T: Wire>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() != size_of::<T>() {
+        return None;
+    }
+    let mut message = MaybeUninit::<T>::uninit();
+    // SAFETY: both are `size_of::<T>()` bytes and do not overlap; every bit pattern is a valid message (`Wire`).
+    unsafe {
+        core::ptr::copy_nonoverlapping(bytes.as_ptr(), message.as_mut_ptr().cast(), bytes.len());
+        Some(message.assume_init())
+    }
+}
