@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is asked of one boot, and what came of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+
+use crate::guest::Guests;
+use crate::image::{self, Root};
+use crate::kernel;
+use crate::paths;
+use crate::qemu::{Boot, Event, Machine};
+use crate::suite::Xen;
+
+/// How long dom0 may take to come up.
+const UP_LIMIT: Duration = Duration::from_secs(180);
+/// How long each guest may take, attachment included.
+const GUEST_LIMIT: Duration = Duration::from_secs(120);
+/// Memory of dom0 and of the hypervisor itself, in MiB.
+const DOM0_MEMORY: u32 = 1024;
+const XEN_MEMORY: u32 = 256;
+
+/// A file for dom0.
+#[derive(Clone, Debug)]
+pub struct Added {
+    /// Where it is on the host.
+    pub from: PathBuf,
+    /// Where it goes in dom0.
+    pub to: String,
+}
+
+/// Which lab is booted.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    /// Xen, and with it dom0's suite and kernel.
+    pub xen: Xen,
+    /// The guests' kernel: a series or a release.
+    pub kernel: String,
+    /// The guests.
+    pub guests: Guests,
+    /// `vesper` and `vesperd` for dom0; without them nothing is attached.
+    pub vesper: Vec<PathBuf>,
+    /// More files for dom0.
+    pub added: Vec<Added>,
+}
+
+/// What came of a script.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The script's exit status.
+    pub status: i32,
+    /// When dom0, the guests and their attachment were there, after the start.
+    pub ready: Vec<(String, Duration)>,
+    /// The whole boot.
+    pub took: Duration,
+    /// The folder with this run's logs.
+    pub logs: PathBuf,
+}
+
+/// Boots, runs `script` in dom0 with all guests up, gives its output to `sink` as it comes. The script has `limit`.
+pub fn run(lab: &Lab, script: &str, limit: Duration, sink: &mut dyn FnMut(Event)) -> Result<Outcome> {
+    let prepared = Prepared::new(lab, "script", script)?;
+    let started = Instant::now();
+    let mut machine = Machine::start(&prepared.boot(false))?;
+    let mut ready = Vec::new();
+    let mut deadline = started + UP_LIMIT;
+    loop {
+        match machine.next(deadline)? {
+            Some(Event::Mark(mark)) => {
+                let (word, rest) = mark.split_once(' ').unwrap_or((&mark, ""));
+                match word {
+                    "up" => deadline = Instant::now() + GUEST_LIMIT * lab.guests.count + limit,
+                    "exit" => {
+                        let status =
+                            rest.parse().with_context(|| format!("dom0 reported status {rest:?}"))?;
+                        machine.stop(Duration::from_secs(10));
+                        return Ok(Outcome {
+                            status,
+                            ready,
+                            took: started.elapsed(),
+                            logs: prepared.logs.clone(),
+                        });
+                    }
+                    "failed" => bail!("the lab did not come up: {rest}; logs in {}", prepared.logs.display()),
+                    _ => {}
+                }
+                if matches!(word, "up" | "guests" | "attached") {
+                    ready.push((word.to_string(), started.elapsed()));
+                }
+                sink(Event::Mark(mark));
+            }
+            Some(event @ Event::Output(_)) => sink(event),
+            Some(Event::End) => bail!("Xen went down in the middle; {}", prepared.last_words()),
+            None => bail!("no sign of life for too long; {}", prepared.last_words()),
+        }
+    }
+}
+
+/// Boots and gives the user a shell in dom0 on this terminal.
+pub fn shell(lab: &Lab) -> Result<()> {
+    let prepared = Prepared::new(lab, "shell", "")?;
+    eprintln!(
+        "· booting; a shell in dom0 follows, `exit` powers off; the console's log: {}",
+        prepared.logs.display()
+    );
+    Machine::start(&prepared.boot(true))?.wait()
+}
+
+/// The files of one boot.
+struct Prepared {
+    hypervisor: PathBuf,
+    kernel: PathBuf,
+    console: PathBuf,
+    initramfs: PathBuf,
+    logs: PathBuf,
+    nonce: String,
+    memory: u32,
+}
+
+impl Prepared {
+    fn new(lab: &Lab, mode: &str, script: &str) -> Result<Self> {
+        let root = Root::provide(lab.xen)?;
+        let kernel = kernel::provide(lab.xen.dom0_kernel())?;
+        let (logs, nonce) = new_run()?;
+        let mut archive = image::dom0(&root, &kernel)?;
+        if lab.guests.count > 0 {
+            archive.host_file("/boot/vmlinux", &kernel::provide(&lab.kernel)?.vmlinux())?;
+            archive.file("/boot/guest.cpio", 0o644, &lab.guests.image(&root)?);
+            for number in 1..=lab.guests.count {
+                archive.file(
+                    &format!("/etc/xen/g{number}.cfg"),
+                    0o644,
+                    lab.guests.configuration(number).as_bytes(),
+                );
+            }
+        }
+        for program in &lab.vesper {
+            let name = program.file_name().unwrap_or_default().to_string_lossy();
+            archive.host_file(&format!("/usr/bin/{name}"), program)?;
+        }
+        for Added { from, to } in &lab.added {
+            archive.host_file(to, from)?;
+        }
+        let vesper = if lab.vesper.is_empty() { "no" } else { "yes" };
+        let config = format!("NONCE={nonce}\nGUESTS={}\nMODE={mode}\nVESPER={vesper}\n", lab.guests.count);
+        archive.file("/lab/config", 0o644, config.as_bytes());
+        archive.file("/lab/script", 0o755, script.as_bytes());
+        let initramfs = logs.join("dom0.cpio");
+        fs::write(&initramfs, archive.finish())
+            .with_context(|| format!("cannot write {}", initramfs.display()))?;
+        let memory = XEN_MEMORY + DOM0_MEMORY + lab.guests.count * (lab.guests.memory + 64);
+        Ok(Self {
+            hypervisor: root.hypervisor()?,
+            kernel: kernel.vmlinux(),
+            console: logs.join("console.log"),
+            initramfs,
+            logs,
+            nonce,
+            memory: memory.max(2048),
+        })
+    }
+
+    fn boot(&self, interactive: bool) -> Boot<'_> {
+        Boot {
+            hypervisor: &self.hypervisor,
+            kernel: &self.kernel,
+            initramfs: &self.initramfs,
+            console: &self.console,
+            nonce: &self.nonce,
+            memory: self.memory,
+            dom0_memory: DOM0_MEMORY,
+            interactive,
+        }
+    }
+
+    fn last_words(&self) -> String {
+        let said = fs::read(&self.console).unwrap_or_default();
+        let said = crate::command::tail(&String::from_utf8_lossy(&said));
+        format!("the last lines of {}:\n{said}", self.console.display())
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        // The image is large and can be made again; the logs stay.
+        let _ = fs::remove_file(&self.initramfs);
+    }
+}
+
+/// A new folder for a run's logs and a word that no output contains.
+fn new_run() -> Result<(PathBuf, String)> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let nonce = format!("{:x}-{:x}", now.as_nanos(), std::process::id());
+    let runs = paths::lab().join("runs");
+    let logs = runs.join(format!("{}-{}", now.as_secs(), std::process::id()));
+    let mut unique = logs.clone();
+    for again in 1.. {
+        if !unique.exists() {
+            break;
+        }
+        unique = Path::new(&format!("{}.{again}", logs.display())).to_path_buf();
+    }
+    fs::create_dir_all(&unique).with_context(|| format!("cannot create {}", unique.display()))?;
+    Ok((unique, nonce))
+}
