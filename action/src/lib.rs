@@ -1,2 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! x
+//! Action layer on the host: what VESPER does with a guest, without knowing how the guest is reached.
+//!
+//! What this crate lives by:
+//!
+//! * **It knows no VMM and no wire.** The Communication layer turns its requests into an [`Ask`] and is spoken to
+//!   through one trait, [`Link`]. A second VMM touches no file here.
+//! * **No clock, no thread, no I/O.** [`Loader`] is a state machine: time comes in as an argument, results are
+//!   fetched with [`Loader::finished`]. So every path can be tested in any order.
+//! * **Each accepted command has exactly one outcome**, whatever the guest does or does not do.
+//! * **The guest is hostile.** What it says is an allegation; a lie stops its own device ([`Violation`]) and nothing
+//!   else. A late result is no lie: it is logged, the module list is put right, and the queue goes on.
+
+mod command;
+pub mod image;
+mod link;
+mod loader;
+mod log_limit;
+mod modules;
+mod name;
+mod outcome;
+
+pub use command::{Command, CommandId, Run};
+pub use link::{Answer, Ask, CommandResult, FillError, Link, Violation};
+pub use loader::{Counters, Loader, Status, SubmitError};
+pub use log_limit::LogLimit;
+pub use modules::{LoadedModule, MODULES_MAX, Memory, SentCommand};
+pub use name::{InvalidName, ModuleName, NAME_MAX};
+pub use outcome::{Failure, Finished, Outcome};

@@ -1,2 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! x
+//! Communication layer on the host: one VESPER device per guest over xenbus, a ring, grants and an event channel.
+//!
+//! What this crate lives by:
+//!
+//! * **A guest is hostile.** Nothing it writes is trusted, nothing is read twice. Breaking the protocol stops its own
+//!   device and nothing else; a flood costs it its own turn.
+//! * **One thread, never blocked by a guest.** [`Backend`] is one descriptor and one `run` call.
+//! * **Everything given is given back**: mapping, port, descriptors and watches of a guest go with its device.
+//! * **xenstore is a notice board, not the truth.** A vanished node is no vanished guest: Xen is asked.
+
+mod error;
+mod info;
+mod limits;
+mod uuid;
+
+pub use error::Error;
+pub use info::{Counters, DeviceState, Event, GuestInfo};
+pub use limits::Limits;
+pub use uuid::{InvalidUuid, Uuid};
+pub use vesper_action as action;
