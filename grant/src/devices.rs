@@ -3,7 +3,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use crate::{Access, Counters, DomId, DomainState, Error, GrantRef, Mapping, Port};
+use crate::{Access, Counters, DomId, DomainState, Error, GrantRef, Mapping, PAGE_SIZE, Port};
 
 /// The devices as opened for one guest: one grant and one event channel descriptor.
 ///
@@ -86,4 +86,20 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Any error of asking.
     fn domains(&self) -> Result<Vec<DomainState>, Error>;
+}
+
+/// The length of a copy out of one page, if it stays in the page. Shared by the implementations of [`Devices`].
+pub(crate) fn check_copy_in(offset: u16, len: usize) -> Result<u16, Error> {
+    match u16::try_from(len) {
+        Ok(short) if usize::from(offset) + len <= PAGE_SIZE => Ok(short),
+        _ => Err(Error::Invalid(format!("{len} bytes from byte {offset} on leave a page of {PAGE_SIZE}"))),
+    }
+}
+
+/// Refuses to copy more bytes than the pages hold. Shared by the implementations of [`Devices`].
+pub(crate) fn check_copy_out(pages: usize, len: usize) -> Result<(), Error> {
+    if len > pages.saturating_mul(PAGE_SIZE) {
+        return Err(Error::Invalid(format!("{len} bytes do not fit into {pages} pages")));
+    }
+    Ok(())
 }

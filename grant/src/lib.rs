@@ -9,18 +9,20 @@
 //!   raw pointer and a length, and reading through it is the caller's volatile or atomic business.
 //! * **One guest, one set of descriptors.** The event channel descriptor is restricted to its guest, so a mistake can
 //!   reach that guest and no other.
-//! * **The C headers are the authority.** Every ioctl number, size and offset in `xen` is compared with them by a test.
-//! * **The loopback lies about nothing.** `loopback` shares real memory and keeps Xen's rules: masking until unmask,
+//! * **The C headers are the authority.** Every ioctl number, size and offset in [`xen`] is compared with them by a test.
+//! * **The loopback lies about nothing.** [`loopback`] shares real memory and keeps Xen's rules: masking until unmask,
 //!   zombie domains while pages are mapped, notification at unmap.
 //!
-//! Start with [`Host::open`]; in dom0 the host is `XenHost`, in a test `loopback::Machine`.
+//! Start with [`Host::open`]; in dom0 the host is [`XenHost`], in a test [`loopback::Machine`].
 
 mod counters;
 mod devices;
 mod domain;
 mod error;
+pub mod loopback;
 mod mapping;
 mod types;
+pub mod xen;
 
 pub use counters::Counters;
 pub use devices::{Devices, Host};
@@ -28,3 +30,4 @@ pub use domain::{DomainState, ShutdownReason};
 pub use error::{Error, GrantStatus};
 pub use mapping::Mapping;
 pub use types::{Access, DomId, GrantRef, PAGE_SIZE, Port};
+pub use xen::XenHost;
