@@ -15,18 +15,7 @@ const GZIP: &[u8] = b"\x1f\x8b";
 /// The bytes as they are if they are not compressed, else what they decompress to, at most `limit` bytes.
 pub(super) fn decompress(file: Vec<u8>, limit: u64) -> Result<Vec<u8>, ImageError> {
     let mut out = Vec::new();
-    let (format, done) = if file.starts_with(XZ) {
-        // The reader wants its limit in KiB and adds a little for itself.
-        let memory = (WINDOW_LIMIT / 1024) as u32 + 1024;
-        let reader = lzma_rust2::XzReader::new_mem_limit(file.as_slice(), true, memory);
-        ("xz", bounded(reader, limit, &mut out))
-    } else if file.starts_with(ZSTD) {
-        ("zstd", zstd(&file, limit, &mut out))
-    } else if file.starts_with(GZIP) {
-        ("gzip", bounded(flate2::read::MultiGzDecoder::new(file.as_slice()), limit, &mut out))
-    } else {
-        return Ok(file);
-    };
+    let Some((format, done)) = unpack(&file, limit, &mut out) else { return Ok(file) };
     // The limit first: a decoder that was stopped at it has not failed.
     if out.len() as u64 > limit {
         return Err(ImageError::TooLarge { limit });
@@ -36,6 +25,22 @@ pub(super) fn decompress(file: Vec<u8>, limit: u64) -> Result<Vec<u8>, ImageErro
         return Err(ImageError::Empty);
     }
     Ok(out)
+}
+
+/// Unpacks to `out`, to at most one byte beyond the limit; `None` if the file is not compressed.
+fn unpack(file: &[u8], limit: u64, out: &mut Vec<u8>) -> Option<(&'static str, io::Result<()>)> {
+    if file.starts_with(XZ) {
+        // The reader wants its limit in KiB and adds a little for itself.
+        let memory = (WINDOW_LIMIT / 1024) as u32 + 1024;
+        let reader = lzma_rust2::XzReader::new_mem_limit(file, true, memory);
+        Some(("xz", bounded(reader, limit, out)))
+    } else if file.starts_with(ZSTD) {
+        Some(("zstd", zstd(file, limit, out)))
+    } else if file.starts_with(GZIP) {
+        Some(("gzip", bounded(flate2::read::MultiGzDecoder::new(file), limit, out)))
+    } else {
+        None
+    }
 }
 
 /// Reads to the end, or to one byte beyond the limit.
@@ -60,4 +65,16 @@ fn zstd(mut file: &[u8], limit: u64, out: &mut Vec<u8>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::unpack;
+
+    /// What a bomb leaves in memory: how many bytes were unpacked before it was stopped.
+    pub(in crate::image) fn unpacked(bomb: &[u8], limit: u64) -> usize {
+        let mut out = Vec::new();
+        let _ = unpack(bomb, limit, &mut out);
+        out.len()
+    }
 }

@@ -17,7 +17,8 @@ pub(super) struct Facts {
 /// Checks that the bytes are a whole relocatable x86-64 object with the sections of a module.
 pub(super) fn examine(bytes: &[u8]) -> Result<Facts, ImageError> {
     let header = header(bytes)?;
-    let sections = header.sections(LittleEndian, bytes).map_err(|error| incomplete("section headers", error))?;
+    let sections =
+        header.sections(LittleEndian, bytes).map_err(|error| incomplete("section headers", error))?;
     if sections.is_empty() {
         return Err(ImageError::Missing { what: "section headers" });
     }
@@ -29,7 +30,8 @@ pub(super) fn examine(bytes: &[u8]) -> Result<Facts, ImageError> {
     if !sections.iter().any(|section| section.sh_type(LittleEndian) == elf::SHT_SYMTAB) {
         return Err(ImageError::Missing { what: "symbol table (was it stripped?)" });
     }
-    let modinfo = section(&sections, bytes, ".modinfo")?.ok_or(ImageError::Missing { what: "section .modinfo" })?;
+    let modinfo =
+        section(&sections, bytes, ".modinfo")?.ok_or(ImageError::Missing { what: "section .modinfo" })?;
     let name = tag(modinfo, "name").ok_or(ImageError::Missing { what: "name in .modinfo" })?;
     let vermagic = tag(modinfo, "vermagic").ok_or(ImageError::Missing { what: "vermagic in .modinfo" })?;
     Ok(Facts { name, vermagic: vermagic.trim_end().to_owned() })
@@ -44,7 +46,8 @@ fn header(bytes: &[u8]) -> Result<&FileHeader64<LittleEndian>, ImageError> {
     let ident = |index: usize| bytes.get(index).copied().unwrap_or(0);
     must(u16::from(ident(4)), u16::from(elf::ELFCLASS64.0), "the class", "2 (64-bit)")?;
     must(u16::from(ident(5)), u16::from(elf::ELFDATA2LSB.0), "the byte order", "1 (little endian)")?;
-    let header = FileHeader64::<LittleEndian>::parse(bytes).map_err(|error| incomplete("ELF header", error))?;
+    let header =
+        FileHeader64::<LittleEndian>::parse(bytes).map_err(|error| incomplete("ELF header", error))?;
     must(header.e_machine(LittleEndian).0, elf::EM_X86_64.0, "the machine", "62 (x86-64)")?;
     must(header.e_type(LittleEndian).0, elf::ET_REL.0, "the type", "1 (relocatable)")?;
     Ok(header)
@@ -76,10 +79,7 @@ fn section<'a>(sections: &Sections<'a>, bytes: &'a [u8], name: &str) -> Result<O
     let found: Option<(_, &SectionHeader64<LittleEndian>)> =
         sections.section_by_name(LittleEndian, name.as_bytes());
     let Some((_, section)) = found else { return Ok(None) };
-    section
-        .data(LittleEndian, bytes)
-        .map(Some)
-        .map_err(|error| incomplete(&format!("section {name}"), error))
+    section.data(LittleEndian, bytes).map(Some).map_err(|error| incomplete(&format!("section {name}"), error))
 }
 
 /// The value of the first `key=value` of `.modinfo`, whose entries end with zeros.

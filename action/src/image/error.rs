@@ -59,7 +59,9 @@ pub enum ImageError {
     #[error("vesper_front cannot be loaded through itself")]
     Frontend,
     /// It was built for another kernel.
-    #[error("the module was built for another kernel:\n  module's vermagic: {module}\n  guest's vermagic:  {guest}")]
+    #[error(
+        "the module was built for another kernel:\n  module's vermagic: {module}\n  guest's vermagic:  {guest}"
+    )]
     Vermagic {
         /// The module's.
         module: String,

@@ -13,7 +13,10 @@ mod args;
 mod decompress;
 mod elf;
 mod error;
+#[cfg(test)]
+mod tests;
 
+use std::fmt;
 use std::sync::Arc;
 
 pub use args::{ARGS_MAX, join_args};
@@ -28,7 +31,7 @@ pub const DEFAULT_LIMIT: u64 = 64 << 20;
 pub const FRONTEND_MODULE: &str = "vesper_front";
 
 /// A module image that has passed every check that needs no guest.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ModuleImage {
     /// The module's name, from `name=` of its `.modinfo`.
     pub name: ModuleName,
@@ -36,6 +39,12 @@ pub struct ModuleImage {
     pub vermagic: String,
     /// The image, decompressed.
     pub bytes: Arc<[u8]>,
+}
+
+impl fmt::Debug for ModuleImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {:?} ({} bytes)", self.name, self.vermagic, self.bytes.len())
+    }
 }
 
 impl ModuleImage {
