@@ -50,8 +50,7 @@ impl Machine {
     pub fn add_guest(&self, id: DomId, uuid: [u8; 16]) -> LoopGuest {
         assert_ne!(id, DomId(0), "domain 0 is there already");
         let mut guests = self.guests();
-        let before = guests.get(&id).and_then(|guest| guest.domain_state());
-        assert!(before.is_none(), "domain {id} exists: {before:?}");
+        assert!(!guests.contains_key(&id), "domain {id} exists");
         let guest = Arc::new(Guest::new(id, uuid));
         guests.insert(id, Arc::clone(&guest));
         LoopGuest(guest)
@@ -83,8 +82,11 @@ impl Machine {
         }
     }
 
+    /// The domains there are, dying ones included; those whose last trace is gone are forgotten here.
     fn guests(&self) -> MutexGuard<'_, BTreeMap<DomId, Arc<Guest>>> {
-        self.0.guests.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut guests = self.0.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        guests.retain(|_, guest| guest.domain_state().is_some());
+        guests
     }
 }
 
