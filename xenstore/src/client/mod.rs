@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
@@ -70,13 +69,15 @@ impl Client {
     /// Connects to the daemon's socket at `path`; every request waits at most `limit` for its answer.
     pub fn over_socket_within(path: impl AsRef<Path>, limit: Duration) -> Result<Client, Error> {
         let path = path.as_ref();
-        let failed = |error: std::io::Error| Error::Io {
-            what: format!("connecting to xenstored at {}", path.display()),
-            errno: error.raw_os_error().unwrap_or(libc::EINVAL),
-        };
-        let stream = UnixStream::connect(path).map_err(failed)?;
-        stream.set_nonblocking(true).map_err(failed)?;
-        Client::start(Transport::Socket(stream), limit)
+        let stream = UnixStream::connect(path)
+            .map_err(|error| failed(format!("connecting to xenstored at {}", path.display()), &error))?;
+        Client::start_socket(stream, limit)
+    }
+
+    /// Speaks over a stream that is connected already: one that a broker handed over, or a bridge onto the store
+    /// ring of a simulated guest.
+    pub fn over_stream(stream: UnixStream) -> Result<Client, Error> {
+        Client::start_socket(stream, TIME_LIMIT)
     }
 
     /// Connects through the kernel's device at `path`, normally `/dev/xen/xenbus`.
@@ -88,6 +89,11 @@ impl Client {
         Client::start(Transport::Device(fd), TIME_LIMIT)
     }
 
+    fn start_socket(stream: UnixStream, limit: Duration) -> Result<Client, Error> {
+        stream.set_nonblocking(true).map_err(|error| failed("xenstore socket".into(), &error))?;
+        Client::start(Transport::Socket(stream), limit)
+    }
+
     fn start(transport: Transport, limit: Duration) -> Result<Client, Error> {
         let conn = Conn::new(transport, limit)?;
         let reader = std::thread::Builder::new()
@@ -96,10 +102,7 @@ impl Client {
                 let conn = conn.clone();
                 move || conn.run_reader()
             })
-            .map_err(|error| Error::Io {
-                what: "starting the xenstore reader thread".into(),
-                errno: error.raw_os_error().unwrap_or(Errno::EAGAIN as i32),
-            })?;
+            .map_err(|error| failed("starting the xenstore reader thread".into(), &error))?;
         Ok(Client { conn, reader: Some(reader) })
     }
 
@@ -123,4 +126,8 @@ impl Drop for Client {
             let _ = reader.join();
         }
     }
+}
+
+fn failed(what: String, error: &std::io::Error) -> Error {
+    Error::Io { what, errno: error.raw_os_error().unwrap_or(libc::EIO) }
 }

@@ -20,7 +20,8 @@ use tree::Node;
 /// [`as_domain`](MemoryStore::as_domain) opens further ones. Permissions hold for every domain but dom0.
 /// Transactions conflict as in xenstored: a commit fails when a node that it read or wrote (the parent of a new
 /// node included) was changed by others since it was first touched. Of the quotas there are those that a guest
-/// meets first: 1000 nodes, 128 watches, 10 transactions per domain.
+/// meets first: the numbers of nodes, watches and transactions per domain, and
+/// the size of a node.
 #[derive(Debug)]
 pub struct MemoryStore {
     world: Arc<World>,

@@ -10,6 +10,9 @@ use crate::{Error, Perm};
 /// Nodes that a domain other than dom0 may own (`quota_nb_entry_per_domain`).
 const NODES_PER_DOMAIN: usize = 1000;
 
+/// Bytes that a node of such a domain may not reach (`quota_max_entry_size`), see [`Node::size`].
+const NODE_SIZE: usize = 2048;
+
 /// A node of the store.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
@@ -29,6 +32,13 @@ pub(super) enum Need {
 }
 
 impl Node {
+    /// Bytes of the node's record in xenstored: header, permissions, value, names of the children.
+    fn size(&self) -> usize {
+        24 + 8 * self.perms.len()
+            + self.value.len()
+            + self.children.iter().map(|name| name.len() + 1).sum::<usize>()
+    }
+
     /// `perm_for_conn`: the owner and dom0 may do everything, a listed domain what its entry says, all others
     /// what the first entry says.
     pub(super) fn allows(perms: &[Perm], domid: u16, need: Need) -> bool {
@@ -70,7 +80,11 @@ impl View<'_> {
 
     pub(super) fn write(&mut self, full: &str, value: &[u8]) -> Result<(), Error> {
         match self.get(full, Need::Write) {
-            Ok(node) => self.save(full, Some(Node { value: value.to_vec(), ..node })),
+            Ok(node) => {
+                let node = Node { value: value.to_vec(), ..node };
+                self.check_size(full, &node)?;
+                self.save(full, Some(node));
+            }
             Err(Error::NoEntry { .. }) => self.create(full, value)?,
             Err(error) => return Err(error),
         }
@@ -90,6 +104,11 @@ impl View<'_> {
         }
     }
 
+    fn check_size(&self, full: &str, node: &Node) -> Result<(), Error> {
+        let fits = self.domid == 0 || node.size() < NODE_SIZE;
+        if fits { Ok(()) } else { Err(Error::Quota { path: full.to_owned() }) }
+    }
+
     /// Creates a node and what is missing above it. A guest owns what it creates (`construct_node`).
     fn create(&mut self, full: &str, value: &[u8]) -> Result<(), Error> {
         let mut missing = vec![full];
@@ -103,6 +122,7 @@ impl View<'_> {
         if self.domid != 0 && self.owned() + missing.len() > NODES_PER_DOMAIN {
             return Err(Error::Quota { path: full.to_owned() });
         }
+        let mut made = Vec::new();
         for child in missing.into_iter().rev() {
             let (_, name) = path::split(child).expect("a missing node is not the root");
             parent.1.children.insert(name.to_owned());
@@ -110,11 +130,15 @@ impl View<'_> {
             if self.domid != 0 {
                 perms[0].domid = self.domid;
             }
-            self.save(parent.0, Some(parent.1));
             let value = if child == full { value.to_vec() } else { Vec::new() };
             let node = Node { value, perms, children: BTreeSet::new(), generation: 0 };
-            self.save(child, Some(node.clone()));
-            parent = (child, node);
+            made.push(std::mem::replace(&mut parent, (child, node)));
+        }
+        made.push(parent);
+        // All or nothing.
+        made.iter().try_for_each(|(_, node)| self.check_size(full, node))?;
+        for (path, node) in made {
+            self.save(path, Some(node));
         }
         Ok(())
     }
