@@ -5,7 +5,7 @@ use core::fmt;
 
 /// The peer broke the ring's rules.
 ///
-/// It is fail-stop: the ring end that reports it reads and writes nothing any more and answers every later call with
+/// It is fail-stop: the ring end that reports it takes and writes nothing any more and answers every later call with
 /// the same value. The owner stops that one device (state Closing, then Closed), logs the value once, and starts anew
 /// with a ring that the frontend has initialised again; no other device is touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

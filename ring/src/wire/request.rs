@@ -243,7 +243,7 @@ impl Asked {
                 op: REPORT,
                 id,
                 flags: if more { flags::MORE } else { 0 },
-                gref,
+                gref: if entries == 0 { 0 } else { gref },
                 bytes: entries.wrapping_mul(size_of::<Loaded>() as u32),
                 ..Request::default()
             },
