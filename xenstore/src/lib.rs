@@ -21,6 +21,7 @@
 //! | `client` | [`Client`]: the real daemon over its socket or over `/dev/xen/xenbus` |
 //! | `memory` | [`MemoryStore`]: the same semantics inside one process |
 //! | [`wire`] | message types, header, frame parser (`xen/io/xs_wire.h`) |
+//! | `adapter` | the crate `xenstore-rs` behind [`Basic`]; feature `xenstore-rs`, off by default, **GPL-3.0-only** |
 //! | `perm`, `error` | [`Perm`], [`Error`] |
 //!
 //! # Restarts of xenstored
@@ -30,8 +31,17 @@
 //! [`Client`] then reports [`Error::Disconnected`] and stays so: build a new one, register the watches again,
 //! and do not read vanished nodes as vanished guests.
 
+//! # The adapter over `xenstore-rs`
+//!
+//! The feature `xenstore-rs` adds the crate of that name, version 0.8.0, behind [`Basic`]: reading, writing,
+//! listing, removing. It can do no more, because 0.8.0 has no transactions, permissions or blocking watches. It
+//! is **GPL-3.0-only**: a program built with the feature may be given away under that licence only. Nothing that
+//! ships turns it on.
+
 #![warn(rustdoc::broken_intra_doc_links)]
 
+#[cfg(feature = "xenstore-rs")]
+pub mod adapter;
 mod client;
 mod error;
 mod helpers;

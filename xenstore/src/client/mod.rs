@@ -2,6 +2,8 @@
 //! [`Client`]: the real xenstored.
 
 mod conn;
+#[cfg(test)]
+mod device_tests;
 mod ops;
 mod transport;
 
