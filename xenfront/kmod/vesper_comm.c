@@ -1,0 +1,533 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * VESPER frontend, Communication part: the xenbus device.
+ *
+ *   backend                          frontend
+ *   2 InitWait (version)        ──▶  grants the ring, allocates a port, publishes
+ *                               ◀──  3 Initialised
+ *   maps, binds; 4 Connected    ──▶  4 Connected, asks the first question
+ *   5 Closing                   ──▶  5, gives everything back, 6 Closed
+ *   2 again                     ──▶  connects again
+ *
+ * Found connected when it is not (a crash, a kexec, a resume): 6, and when the
+ * backend has followed, 1, and it begins anew.
+ *
+ * The host owns this guest's memory anyway and is trusted as such, but nothing
+ * that it writes crashes this kernel: the core checks every answer; the first
+ * wrong one stops the device until it is connected anew.
+ *
+ * Xenbus calls come from the xenwatch thread, which never waits for a load: the
+ * lock is held for the length of one core call only.
+ */
+#include <linux/interrupt.h>
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/random.h>
+#include <linux/slab.h>
+#include <linux/utsname.h>
+#include <linux/workqueue.h>
+#define INCLUDE_VERMAGIC
+#include <linux/vermagic.h>
+#include <xen/events.h>
+#include <xen/grant_table.h>
+#include <xen/page.h>
+#include <xen/xen.h>
+#include <xen/xenbus.h>
+
+#include "vesper_front.h"
+
+/* Bits of front.events. */
+enum { EVENT_ANSWER, EVENT_DONE };
+
+static struct {
+	struct mutex lock;		/* all below, but events */
+	struct xenbus_device *dev;	/* bound device */
+	struct vesper_core *core;
+	struct vesper_page ring;
+	evtchn_port_t port;
+	int irq;			/* 0: no event channel */
+	bool started;			/* both ends were Connected */
+	bool restart;			/* wants Closed, then Initialising */
+
+	unsigned long events;
+	wait_queue_head_t wait;
+	struct task_struct *thread;
+	char boot_id[33];
+} front = {
+	.lock = __MUTEX_INITIALIZER(front.lock),
+	.wait = __WAIT_QUEUE_HEAD_INITIALIZER(front.wait),
+};
+
+/* ---- the thread that talks ---- */
+
+static void raise_event(int event)
+{
+	set_bit(event, &front.events);
+	wake_up(&front.wait);
+}
+
+/* The event is acknowledged (EOI) by the thread, after the work. */
+static irqreturn_t handle_event(int irq, void *unused)
+{
+	raise_event(EVENT_ANSWER);
+	return IRQ_HANDLED;
+}
+
+void vesper_work_done(void)
+{
+	raise_event(EVENT_DONE);
+}
+
+void vesper_kick(void)
+{
+	if (front.irq)
+		notify_remote_via_irq(front.irq);
+}
+
+static void close_broken(struct work_struct *work)
+{
+	struct xenbus_device *dev = front.dev;
+
+	if (dev)
+		xenbus_switch_state(dev, XenbusStateClosing);
+}
+static DECLARE_WORK(close_work, close_broken);
+
+/* Silent from here on: no acknowledgement, so no further event either. */
+static void stop_device(void)
+{
+	pr_err("the host broke the protocol (%s): device stopped\n",
+	       vesper_core_reason(front.core));
+	front.started = false;
+	schedule_work(&close_work);
+}
+
+static void take_events(void)
+{
+	int done = 0;
+
+	if (test_and_clear_bit(EVENT_DONE, &front.events)) {
+		s32 status;
+		u64 nanos;
+
+		vesper_work_result(&status, &nanos);
+		done = vesper_core_finished(front.core, status, nanos);
+	}
+	if (test_and_clear_bit(EVENT_ANSWER, &front.events) && front.started &&
+	    done >= 0) {
+		done = vesper_core_run(front.core);
+		if (done == 2)
+			set_bit(EVENT_ANSWER, &front.events);	/* call again */
+		else if (done >= 0)
+			xen_irq_lateeoi(front.irq, done ? 0 :
+					XEN_EOI_FLAG_SPURIOUS);
+	}
+	if (done < 0 && front.started)
+		stop_device();
+}
+
+static int comm_thread(void *unused)
+{
+	while (!kthread_should_stop()) {
+		wait_event_idle(front.wait, READ_ONCE(front.events) ||
+				kthread_should_stop());
+		mutex_lock(&front.lock);
+		take_events();
+		mutex_unlock(&front.lock);
+	}
+	return 0;
+}
+
+/* ---- connecting ---- */
+
+/* Gives back all that a connection has. Called with the lock held. */
+static void release(void)
+{
+	front.started = false;
+	vesper_core_detach(front.core);
+	if (front.irq)
+		unbind_from_irqhandler(front.irq, &front);
+	front.irq = 0;
+	clear_bit(EVENT_ANSWER, &front.events);
+	vesper_pages_end();
+	vesper_page_end(&front.ring);
+}
+
+static int allocate(struct xenbus_device *dev)
+{
+	int err;
+
+	vesper_pages_peer(dev->otherend_id);
+	err = vesper_page_grant(&front.ring, false);
+	if (err)
+		return err;
+	err = vesper_core_attach(front.core, vesper_page_bytes(&front.ring),
+				 PAGE_SIZE);
+	if (err)
+		return err;
+	err = xenbus_alloc_evtchn(dev, &front.port);
+	if (err)
+		return err;
+	err = bind_evtchn_to_irqhandler_lateeoi(front.port, handle_event, 0,
+						"vesper", &front);
+	if (err < 0) {
+		xenbus_free_evtchn(dev, front.port);
+		return err;
+	}
+	front.irq = err;
+	return 0;
+}
+
+static int publish_in(struct xenbus_transaction tx, const char *dir, u32 version)
+{
+	int err;
+
+	err = xenbus_printf(tx, dir, "loader-ring-page-order", "%u", 0);
+	if (!err)
+		err = xenbus_printf(tx, dir, "loader-ring-ref0", "%u",
+				    front.ring.ref);
+	if (!err)
+		err = xenbus_printf(tx, dir, "loader-event-channel", "%u",
+				    front.port);
+	if (!err)
+		err = xenbus_printf(tx, dir, "version", "%u", version);
+	if (!err)
+		err = xenbus_write(tx, dir, "kernel-release",
+				   init_utsname()->release);
+	if (!err)
+		err = xenbus_write(tx, dir, "vermagic", VERMAGIC_STRING);
+	if (!err)
+		err = xenbus_write(tx, dir, "boot-id", front.boot_id);
+	if (!err)
+		err = xenbus_write(tx, dir, "frontend-version", VESPER_VERSION);
+	return err;
+}
+
+static int publish(struct xenbus_device *dev, u32 version)
+{
+	struct xenbus_transaction tx;
+	int err;
+
+	do {
+		err = xenbus_transaction_start(&tx);
+		if (err)
+			return err;
+		err = publish_in(tx, dev->nodename, version);
+		if (err) {
+			xenbus_transaction_end(tx, 1);
+			return err;
+		}
+		err = xenbus_transaction_end(tx, 0);
+	} while (err == -EAGAIN);
+	return err;
+}
+
+static void connect(struct xenbus_device *dev)
+{
+	u32 version = xenbus_read_unsigned(dev->otherend, "version", 0);
+	int err;
+
+	if (!version) {
+		xenbus_dev_error(dev, -EPROTO, "the backend names no protocol version");
+		return;
+	}
+	mutex_lock(&front.lock);
+	release();
+	front.restart = false;
+	err = allocate(dev);
+	if (err)
+		release();
+	mutex_unlock(&front.lock);
+	if (!err)
+		err = publish(dev, min_t(u32, version, VESPER_PROTOCOL_VERSION));
+	if (err) {
+		xenbus_dev_fatal(dev, err, "connecting to the host");
+		return;
+	}
+	xenbus_switch_state(dev, XenbusStateInitialised);
+}
+
+static void start(struct xenbus_device *dev)
+{
+	int err;
+
+	xenbus_switch_state(dev, XenbusStateConnected);
+	mutex_lock(&front.lock);
+	front.started = true;
+	err = vesper_core_start(front.core);
+	if (err < 0)
+		stop_device();
+	/* An event that came before now was not acknowledged. */
+	raise_event(EVENT_ANSWER);
+	mutex_unlock(&front.lock);
+	if (!err)
+		pr_info("connected to domain %d\n", dev->otherend_id);
+}
+
+static void disconnect(struct xenbus_device *dev)
+{
+	if (dev->state != XenbusStateClosed)
+		xenbus_switch_state(dev, XenbusStateClosing);
+	mutex_lock(&front.lock);
+	release();
+	mutex_unlock(&front.lock);
+	xenbus_frontend_closed(dev);
+}
+
+/* ---- xenbus ---- */
+
+static void backend_connected(struct xenbus_device *dev)
+{
+	switch (dev->state) {
+	case XenbusStateInitialised:
+		start(dev);
+		break;
+	case XenbusStateInitialising:
+		/* It believes in a connection of before. */
+		front.restart = true;
+		xenbus_switch_state(dev, XenbusStateClosed);
+		break;
+	default:
+		break;
+	}
+}
+
+static void backend_waits(struct xenbus_device *dev)
+{
+	/*
+	 * When Initialised, the backend has yet to look. When Connected, it has
+	 * forgotten the connection.
+	 */
+	if (dev->state != XenbusStateInitialised)
+		connect(dev);
+}
+
+static void backend_closed(struct xenbus_device *dev)
+{
+	if (dev->state != XenbusStateClosed &&
+	    dev->state != XenbusStateInitialising)
+		disconnect(dev);
+	if (front.restart) {
+		front.restart = false;
+		xenbus_switch_state(dev, XenbusStateInitialising);
+	}
+}
+
+static void backend_changed(struct xenbus_device *dev, enum xenbus_state state)
+{
+	switch (state) {
+	case XenbusStateInitWait:
+		backend_waits(dev);
+		break;
+	case XenbusStateInitialised:
+	case XenbusStateConnected:
+		backend_connected(dev);
+		break;
+	case XenbusStateClosing:
+		if (dev->state != XenbusStateInitialising)
+			disconnect(dev);
+		break;
+	case XenbusStateClosed:
+		backend_closed(dev);
+		break;
+	default:
+		/* Also when its node vanished: that says nothing of the ring. */
+		break;
+	}
+}
+
+static int vesper_probe(struct xenbus_device *dev,
+			const struct xenbus_device_id *id)
+{
+	int err = 0;
+
+	mutex_lock(&front.lock);
+	if (front.dev)
+		err = -EBUSY;	/* one device per guest */
+	else
+		front.dev = dev;
+	mutex_unlock(&front.lock);
+	/* After an earlier frontend that has closed. */
+	if (!err)
+		xenbus_switch_state(dev, XenbusStateInitialising);
+	return err;
+}
+
+static void vesper_remove_device(struct xenbus_device *dev)
+{
+	mutex_lock(&front.lock);
+	release();
+	front.dev = NULL;
+	mutex_unlock(&front.lock);
+	cancel_work_sync(&close_work);
+}
+
+/* After suspend or migration every grant and port is gone; xenbus begins at 1. */
+static int vesper_resume(struct xenbus_device *dev)
+{
+	mutex_lock(&front.lock);
+	release();
+	mutex_unlock(&front.lock);
+	return 0;
+}
+
+static const struct xenbus_device_id vesper_ids[] = {
+	{ "vesper" },
+	{ "" }
+};
+
+static struct xenbus_driver vesper_driver = {
+	.name = "vesper",
+	.ids = vesper_ids,
+	.not_essential = true,
+	.probe = vesper_probe,
+	.remove = vesper_remove_device,
+	.resume = vesper_resume,
+	.otherend_changed = backend_changed,
+};
+
+/* ---- a device that lost its nodes ---- */
+
+/*
+ * After a migration the toolstack may have made no nodes for this device when
+ * xenbus resumes it. Xenbus then drops its watch of the backend and never looks
+ * again, and takes the device for present when nodes do appear. Such a device
+ * has no "otherend"; it is unregistered here, and xenbus finds it anew.
+ *
+ * Only the xenwatch thread may do that (xenbus itself does it there). It must
+ * not wait for the device's lock, whose holder may wait for that thread.
+ */
+static void look_again(struct work_struct *work);
+static DECLARE_DELAYED_WORK(look_again_work, look_again);
+
+enum fit { FIT, LOST, IN_USE };
+
+static enum fit device_fit(struct xenbus_device *dev)
+{
+	enum fit fit;
+
+	if (!device_trylock(&dev->dev))
+		return IN_USE;
+	fit = dev->otherend ? FIT : LOST;
+	device_unlock(&dev->dev);
+	return fit;
+}
+
+static struct xenbus_device *get_bound(void)
+{
+	struct xenbus_device *dev;
+
+	mutex_lock(&front.lock);
+	dev = front.dev;
+	if (dev)
+		get_device(&dev->dev);
+	mutex_unlock(&front.lock);
+	return dev;
+}
+
+static void nodes_changed(struct xenbus_watch *watch, const char *path,
+			  const char *token)
+{
+	struct xenbus_device *dev = get_bound();
+
+	if (!dev)
+		return;
+	switch (device_fit(dev)) {
+	case FIT:
+		break;
+	case IN_USE:
+		schedule_delayed_work(&look_again_work, HZ);
+		break;
+	case LOST:
+		pr_info("the device lost its nodes, waiting for new ones\n");
+		device_unregister(&dev->dev);
+		/* Nodes that are there already: have xenbus look at them. */
+		if (xenbus_exists(XBT_NIL, dev->nodename, "state"))
+			xenbus_printf(XBT_NIL, dev->nodename, "state", "%d",
+				      XenbusStateInitialising);
+		break;
+	}
+	put_device(&dev->dev);
+}
+
+/* Runs outside of the xenwatch thread: makes it look, by a change that it sees. */
+static void look_again(struct work_struct *work)
+{
+	struct xenbus_device *dev = get_bound();
+	enum fit fit;
+
+	if (!dev)
+		return;
+	fit = device_fit(dev);
+	if (fit == IN_USE)
+		schedule_delayed_work(&look_again_work, HZ);
+	else if (fit == LOST && xenbus_exists(XBT_NIL, dev->nodename, "state"))
+		xenbus_printf(XBT_NIL, dev->nodename, "state", "%d",
+			      XenbusStateInitialising);
+	put_device(&dev->dev);
+}
+
+static struct xenbus_watch nodes_watch = {
+	.node = "device/vesper",
+	.callback = nodes_changed,
+};
+
+/* ---- life of the module ---- */
+
+static bool driver_registered, watch_registered;
+
+/*
+ * From a work item, so that boot never waits for the host. Without an owner:
+ * xenbus would hold a reference to this module for as long as the device is
+ * bound, and rmmod could not unload it. Unregistering waits for every call.
+ */
+static void register_driver(struct work_struct *work)
+{
+	int err = __xenbus_register_frontend(&vesper_driver, NULL, NULL);
+
+	if (err) {
+		pr_err("registering with xenbus: error %d\n", err);
+		return;
+	}
+	driver_registered = true;
+	err = register_xenbus_watch(&nodes_watch);
+	if (err)
+		pr_warn("watching %s: error %d\n", nodes_watch.node, err);
+	else
+		watch_registered = true;
+}
+static DECLARE_WORK(register_work, register_driver);
+
+int vesper_comm_init(void)
+{
+	struct task_struct *thread;
+	u8 id[16];
+
+	get_random_bytes(id, sizeof(id));
+	bin2hex(front.boot_id, id, sizeof(id));
+	front.core = kzalloc(vesper_core_size(), GFP_KERNEL);
+	if (!front.core)
+		return -ENOMEM;
+	vesper_core_init(front.core);
+	thread = kthread_run(comm_thread, NULL, "vesper_comm");
+	if (IS_ERR(thread)) {
+		kfree(front.core);
+		return PTR_ERR(thread);
+	}
+	front.thread = thread;
+	schedule_work(&register_work);
+	return 0;
+}
+
+void vesper_comm_exit(void)
+{
+	flush_work(&register_work);
+	if (watch_registered)
+		unregister_xenbus_watch(&nodes_watch);
+	cancel_delayed_work_sync(&look_again_work);
+	if (driver_registered)
+		xenbus_unregister_driver(&vesper_driver);
+	kthread_stop(front.thread);
+	kfree(front.core);
+}

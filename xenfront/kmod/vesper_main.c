@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * VESPER frontend: lets the host load kernel modules into this guest, without
+ * the help of its user space. See docs/protocol.md for what passes between the
+ * two domains.
+ */
+#include <linux/init.h>
+#include <linux/module.h>
+#include <xen/xen.h>
+
+#include "vesper_front.h"
+
+static int __init vesper_front_init(void)
+{
+	int err;
+
+	if (!xen_domain())
+		return -ENODEV;
+	err = vesper_lookup_init();
+	if (err)
+		return err;
+	err = vesper_action_init();
+	if (err)
+		return err;
+	err = vesper_comm_init();
+	if (err)
+		vesper_action_exit();
+	return err;
+}
+
+static void __exit vesper_front_exit(void)
+{
+	vesper_comm_exit();
+	vesper_action_exit();
+}
+
+module_init(vesper_front_init);
+module_exit(vesper_front_exit);
+
+MODULE_DESCRIPTION("VESPER: kernel probe modules loaded by the host");
+MODULE_LICENSE("GPL");
+MODULE_VERSION(VESPER_VERSION);
+MODULE_ALIAS("xen:vesper");

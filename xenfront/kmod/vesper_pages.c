@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * VESPER frontend, Communication part: pages that the host may use.
+ *
+ * A page is granted whole, zeroed and for one purpose. It is given back to the
+ * kernel only after its grant has really ended: gnttab_end_foreign_access()
+ * frees it at once when the host is done with it, and otherwise keeps it until
+ * the host is (XSA-396). So a host that holds on to a page costs this guest
+ * that page, and can never see what is put into it later.
+ */
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <xen/grant_table.h>
+#include <xen/page.h>
+
+#include "vesper_front.h"
+
+/* public/io/displif.h, struct xendispl_page_directory */
+struct directory {
+	u32 next;
+	u32 ref[PAGE_SIZE / sizeof(u32) - 1];
+};
+
+static domid_t peer;
+static struct vesper_page window[VESPER_WINDOW_PAGES];
+static struct vesper_page window_directory;
+static struct vesper_page text;
+
+void vesper_pages_peer(u16 domid)
+{
+	peer = domid;
+}
+
+int vesper_page_grant(struct vesper_page *page, bool readonly)
+{
+	int ref;
+
+	page->page = alloc_page(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN |
+				__GFP_RETRY_MAYFAIL);
+	if (!page->page)
+		return -ENOMEM;
+	ref = gnttab_grant_foreign_access(peer, xen_page_to_gfn(page->page),
+					  readonly);
+	if (ref < 0) {
+		__free_page(page->page);
+		page->page = NULL;
+		return ref;
+	}
+	page->ref = ref;
+	return 0;
+}
+
+void vesper_page_end(struct vesper_page *page)
+{
+	if (!page->page)
+		return;
+	gnttab_end_foreign_access(page->ref, page->page);
+	page->page = NULL;
+	page->ref = 0;
+}
+
+void *vesper_page_bytes(const struct vesper_page *page)
+{
+	return page_address(page->page);
+}
+
+int vesper_window_open(u32 pages, u32 *ref)
+{
+	struct directory *directory;
+	int err;
+	u32 i;
+
+	if (!pages || pages > VESPER_WINDOW_PAGES || window_directory.page)
+		return -EINVAL;
+	err = vesper_page_grant(&window_directory, true);
+	if (err)
+		return err;
+	directory = vesper_page_bytes(&window_directory);
+	for (i = 0; i < pages; i++) {
+		err = vesper_page_grant(&window[i], false);
+		if (err) {
+			vesper_window_close();
+			return err;
+		}
+		directory->ref[i] = window[i].ref;
+	}
+	*ref = window_directory.ref;
+	return 0;
+}
+
+int vesper_window_append(u32 bytes)
+{
+	u32 i;
+
+	for (i = 0; bytes; i++) {
+		u32 part = min_t(u32, bytes, PAGE_SIZE);
+		int err;
+
+		if (i == VESPER_WINDOW_PAGES || !window[i].page)
+			return -EINVAL;
+		err = vesper_image_append(vesper_page_bytes(&window[i]), part);
+		if (err)
+			return err;
+		bytes -= part;
+	}
+	return 0;
+}
+
+void vesper_window_close(void)
+{
+	u32 i;
+
+	vesper_page_end(&window_directory);
+	for (i = 0; i < VESPER_WINDOW_PAGES; i++)
+		vesper_page_end(&window[i]);
+}
+
+/*
+ * One page for all texts of a connection. The core replaces a text only after
+ * the question that it belonged to was answered.
+ */
+int vesper_text_write(const u8 *bytes, u32 count, u32 *ref)
+{
+	if (count > PAGE_SIZE)
+		return -EINVAL;
+	if (!text.page) {
+		int err = vesper_page_grant(&text, true);
+
+		if (err)
+			return err;
+	}
+	memcpy(vesper_page_bytes(&text), bytes, count);
+	memset(vesper_page_bytes(&text) + count, 0, PAGE_SIZE - count);
+	*ref = text.ref;
+	return 0;
+}
+
+void vesper_pages_end(void)
+{
+	vesper_window_close();
+	vesper_page_end(&text);
+}

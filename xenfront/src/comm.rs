@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0-only
+//! Communication part: the ring, the one open question, and the check of its answer.
+
+use core::ptr::NonNull;
+
+use vesper_ring::wire::loader::{Loaded, Request, Response, WINDOW_BYTES};
+use vesper_ring::wire::{Answer, Asked, CommandId, CommandResult, Fetch, LogPage, PAGE_SIZE, Report};
+use vesper_ring::{BadMemory, FrontRing};
+
+use crate::traits::{Errno, Fault, Link, Log, Outcome, Pages};
+
+/// The frontend's end of the loader ring.
+#[derive(Debug)]
+pub struct Comm<P> {
+    pages: P,
+    ring: Option<FrontRing<Request, Response>>,
+    /// The question that is open.
+    open: Option<Request>,
+    next_id: u32,
+    /// Directory and size of the window, while there is one.
+    window: Option<(u32, u32)>,
+    /// Fail-stop: the first fault, until the next [`attach`](Self::attach).
+    fault: Option<Fault>,
+}
+
+impl<P: Pages> Comm<P> {
+    /// Without a connection.
+    pub fn new(pages: P) -> Self {
+        Self { pages, ring: None, open: None, next_id: 1, window: None, fault: None }
+    }
+
+    /// What it was made with.
+    pub fn pages(&mut self) -> &mut P {
+        &mut self.pages
+    }
+
+    /// Makes an empty ring in the page and forgets all of an earlier connection.
+    ///
+    /// # Errors
+    ///
+    /// [`BadMemory`]: too small or misaligned.
+    ///
+    /// # Safety
+    ///
+    /// `page..page + bytes` stays mapped until [`detach`](Self::detach), and only this and the host use it.
+    pub unsafe fn attach(&mut self, page: NonNull<u8>, bytes: usize) -> Result<(), BadMemory> {
+        self.detach();
+        // SAFETY: the caller's promise; the ring is dropped by `detach`.
+        self.ring = Some(unsafe { FrontRing::init(page, bytes) }?);
+        self.fault = None;
+        Ok(())
+    }
+
+    /// Lets go of the ring page and of what the host was given to fill.
+    pub fn detach(&mut self) {
+        self.ring = None;
+        self.open = None;
+        self.end_fetch();
+    }
+
+    /// Why the device stands still, if it does.
+    pub fn fault(&self) -> Option<&Fault> {
+        self.fault.as_ref()
+    }
+
+    /// From here on nothing is said nor heard until the next [`attach`](Self::attach).
+    pub fn stop(&mut self, fault: Fault) -> Fault {
+        self.ring = None;
+        self.open = None;
+        *self.fault.get_or_insert(fault)
+    }
+
+    /// The answer to the open question, if it has come. When not, the host will notify of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: an impossible index or a response that is no answer.
+    pub fn poll(&mut self) -> Result<Option<Answer>, Fault> {
+        let Some(ring) = &mut self.ring else { return self.fault.map_or(Ok(None), Err) };
+        loop {
+            if let Some(response) = ring.take()? {
+                let open = self.open.take().ok_or(Fault::Own)?;
+                return Ok(Some(response.check(&open)?));
+            }
+            if !ring.final_check()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn ask(&mut self, question: &Asked) -> Result<(), Fault> {
+        let (Some(ring), None) = (&mut self.ring, &self.open) else { return Err(Fault::Own) };
+        let request = question.request(self.next_id);
+        self.next_id = self.next_id.wrapping_add(1);
+        ring.push(&request)?;
+        self.open = Some(request);
+        if ring.publish() {
+            self.pages.kick();
+        }
+        Ok(())
+    }
+
+    /// The window for `left` more bytes: the one of the question before, or a new one.
+    fn window(&mut self, left: u64) -> Result<(u32, u32), Errno> {
+        if let Some(window) = self.window {
+            return Ok(window);
+        }
+        let pages = left.min(WINDOW_BYTES.into()).div_ceil(PAGE_SIZE as u64) as u32;
+        let window = (self.pages.window_open(pages)?, pages);
+        self.window = Some(window);
+        Ok(window)
+    }
+}
+
+impl<P: Pages> Link for Comm<P> {
+    fn report(&mut self, entries: &[Loaded], more: bool) -> Result<(), Fault> {
+        let report = if entries.is_empty() {
+            Report { gref: 0, entries: 0, more: false }
+        } else {
+            let gref = self.pages.text(list_bytes(entries)).map_err(|_| Fault::Own)?;
+            Report { gref, entries: entries.len() as u32, more }
+        };
+        self.ask(&Asked::Report(report))
+    }
+
+    fn idle(&mut self, outcome: Option<&Outcome>, log: Option<Log<'_>>) -> Result<(), Fault> {
+        let Some(&Outcome { command, status, nanos }) = outcome else {
+            return self.ask(&Asked::Dummy(None));
+        };
+        // A log that cannot be shown is left out: the result matters more.
+        let log = log.and_then(|log| {
+            let text = log.text.get(..PAGE_SIZE).unwrap_or(log.text);
+            let gref = self.pages.text(text).ok()?;
+            Some(LogPage { gref, bytes: text.len() as u32, truncated: log.truncated })
+        });
+        self.ask(&Asked::Dummy(Some(CommandResult { command, status, nanos, log })))
+    }
+
+    fn fetch(&mut self, command: CommandId, offset: u64, left: u64) -> Result<Result<u32, Errno>, Fault> {
+        let (directory, pages) = match self.window(left) {
+            Ok(window) => window,
+            Err(e) => return Ok(Err(e)),
+        };
+        let room = u64::from(pages).wrapping_mul(PAGE_SIZE as u64);
+        let bytes = left.min(room) as u32;
+        let pages = bytes.div_ceil(PAGE_SIZE as u32);
+        self.ask(&Asked::Fetch(Fetch { command, directory, pages, bytes, offset }))?;
+        Ok(Ok(bytes))
+    }
+
+    fn prepared(&mut self, command: CommandId, status: i32) -> Result<(), Fault> {
+        self.ask(&Asked::Prepared { command, status })
+    }
+
+    fn take(&mut self, bytes: u32) -> Result<(), Errno> {
+        self.pages.window_append(bytes)
+    }
+
+    fn end_fetch(&mut self) {
+        if self.window.take().is_some() {
+            self.pages.window_close();
+        }
+    }
+}
+
+/// The entries as they stand in the text page.
+fn list_bytes(entries: &[Loaded]) -> &[u8] {
+    // SAFETY: `Loaded` is `Wire`: no padding, so every byte is initialised; same memory, same lifetime.
+    unsafe { core::slice::from_raw_parts(entries.as_ptr().cast(), size_of_val(entries)) }
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask kmod`: the guest's kernel module, `vesper_front.ko`, for an installed kernel-headers version.
+//!
+//! The Rust core is built as one object and checked ([`object`]), put beside the C sources, and Kbuild makes the
+//! module of both. A second run with the same inputs does nothing ([`digest`]).
+
+mod digest;
+mod object;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// Folders and files that the module is made of, from the project's root.
+const INPUTS: [&str; 5] = ["xenfront", "ring/src", "ring/Cargo.toml", "Cargo.toml", "xtask/src/kmod"];
+/// What Kbuild reads, from `xenfront/kmod`.
+const SOURCES: [&str; 7] = [
+    "vesper_main.c",
+    "vesper_comm.c",
+    "vesper_pages.c",
+    "vesper_action.c",
+    "vesper_lookup.c",
+    "vesper_front.h",
+    "Kbuild",
+];
+const MODULE: &str = "vesper_front.ko";
+
+/// Builds the module for `kernel`, by default the running kernel if its headers are installed, else the newest kernel
+/// whose headers are. Leaves `vesper_front.ko` and `Module.symvers` in `out`, by default `target/kmod/VERSION`, and
+/// returns that folder.
+///
+/// # Errors
+///
+/// When something is not installed the message names it; when the object or the module does not come out as it must,
+/// what is wrong with it.
+pub fn build(kernel: Option<&str>, out: Option<&Path>) -> Result<PathBuf> {
+    let kernel = match kernel {
+        Some(kernel) => kernel.to_owned(),
+        None => default_kernel()?,
+    };
+    let headers = headers(&kernel)?;
+    let root = root();
+    let place = root.join("target/kmod").join(&kernel);
+    let work = place.join("build");
+    fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
+
+    let toolchain = object::Toolchain::find()?;
+    let config = fs::read_to_string(headers.join(".config"))
+        .with_context(|| format!("reading the configuration of kernel {kernel}"))?;
+    let flags = object::flags(&config);
+    let mut stamp = digest::Digest::new();
+    for input in INPUTS {
+        stamp.tree(&root.join(input))?;
+    }
+    for file in [".config", "Module.symvers", "include/generated/utsrelease.h"] {
+        stamp.tree(&headers.join(file))?;
+    }
+    stamp.text(&toolchain.version);
+    stamp.text(&said_by(Command::new("gcc").arg("--version"))?);
+    let stamp = stamp.finish();
+
+    let stamp_file = work.join("stamp");
+    let current = fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp);
+    if !(current && place.join(MODULE).is_file() && place.join("Module.symvers").is_file()) {
+        eprintln!("kmod: building {MODULE} for {kernel}");
+        let _ = fs::remove_file(&stamp_file);
+        let source = root.join("xenfront/kmod");
+        object::build(&toolchain, &flags, &source, &root.join("target/kmod"), &work.join("core.o_raw"))?;
+        kbuild(&source, &headers, &work)?;
+        fs::copy(work.join("Module.symvers"), place.join("Module.symvers"))?;
+        said_by(
+            Command::new("strip")
+                .arg("--strip-debug")
+                .arg("-o")
+                .args([place.join(MODULE), work.join(MODULE)]),
+        )?;
+        fs::write(&stamp_file, &stamp)?;
+    }
+    let Some(out) = out else { return Ok(place) };
+    fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
+    for file in [MODULE, "Module.symvers"] {
+        fs::copy(place.join(file), out.join(file))
+            .with_context(|| format!("writing {file} to {}", out.display()))?;
+    }
+    Ok(out.to_owned())
+}
+
+/// Where the headers of that kernel version are, ready for out-of-tree modules.
+///
+/// # Errors
+///
+/// Names the package to install when there are none.
+pub fn headers(kernel: &str) -> Result<PathBuf> {
+    let headers = Path::new("/lib/modules").join(kernel).join("build");
+    if !headers.join("Makefile").is_file() {
+        bail!(
+            "no kernel headers for {kernel} ({} is missing): install them with\n  apt-get install linux-headers-{kernel}\n\
+             headers that are installed: {}",
+            headers.display(),
+            installed().join(", ")
+        );
+    }
+    Ok(headers)
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+}
+
+fn installed() -> Vec<String> {
+    let mut found: Vec<_> = fs::read_dir("/lib/modules")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().join("build/Makefile").is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    found.sort_by_key(|version| numbers(version));
+    found
+}
+
+/// The numbers in a version, so that 6.12 comes after 6.1.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
+}
+
+fn default_kernel() -> Result<String> {
+    let running = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut installed = installed();
+    if installed.iter().any(|kernel| kernel == running.trim()) {
+        return Ok(running.trim().to_owned());
+    }
+    installed.pop().context("no kernel headers are installed: apt-get install linux-headers-amd64")
+}
+
+fn kbuild(source: &Path, headers: &Path, work: &Path) -> Result<()> {
+    for file in SOURCES {
+        let (from, to) = (source.join(file), work.join(file));
+        // Only what changed, so that make sees what is old.
+        if fs::read(&to).ok() != Some(fs::read(&from).with_context(|| format!("reading {}", from.display()))?)
+        {
+            fs::copy(&from, &to)?;
+        }
+    }
+    let output = Command::new("make")
+        .arg("-C")
+        .arg(headers)
+        .arg(format!("M={}", work.display()))
+        .arg(format!("VESPER_VERSION={}", env!("CARGO_PKG_VERSION")))
+        .arg("modules")
+        // From a `make` or a cross build around us.
+        .env_remove("MAKEFLAGS")
+        .env_remove("ARCH")
+        .env_remove("CROSS_COMPILE")
+        .output()
+        .context("running make: apt-get install make")?;
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if !output.status.success() {
+        bail!("Kbuild failed:\n{text}");
+    }
+    if text.contains("warning:") || text.contains("WARNING:") {
+        bail!("Kbuild warns, and the module must build without:\n{text}");
+    }
+    Ok(())
+}
+
+/// Runs a command and returns its standard output.
+fn said_by(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output =
+        command.output().with_context(|| format!("running {program}: apt-get install gcc binutils make"))?;
+    if !output.status.success() {
+        bail!("{program} failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
