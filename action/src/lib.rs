@@ -22,7 +22,7 @@ mod outcome;
 
 pub use command::{Command, CommandId, Run};
 pub use link::{Answer, Ask, CommandResult, FillError, Link, Violation};
-pub use loader::{Counters, Loader, Status, SubmitError};
+pub use loader::{ARGS_MAX, Counters, IMAGE_MAX, Loader, Status, SubmitError};
 pub use log_limit::LogLimit;
 pub use modules::{LoadedModule, MODULES_MAX, Memory, SentCommand};
 pub use name::{InvalidName, ModuleName, NAME_MAX};

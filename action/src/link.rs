@@ -98,10 +98,16 @@ pub enum Answer<'a> {
     },
 }
 
-/// The window could not be filled: the guest offered something that could not be written.
+/// The window could not be filled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct FillError(pub String);
+pub enum FillError {
+    /// The guest offered a page that cannot be read or written. It is told so and may try again.
+    #[error("{0}")]
+    Page(String),
+    /// What the guest offered is no window at all.
+    #[error(transparent)]
+    Violation(#[from] Violation),
+}
 
 /// The guest broke the protocol: its device is to be stopped, and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,6 +125,6 @@ pub trait Link {
     /// Puts `head` followed by `tail` into the window that the outstanding [`Ask::Fetch`] offers.
     ///
     /// # Errors
-    /// [`FillError`] if a page of the window cannot be written; any part may have been written.
+    /// [`FillError`]; any part may have been written.
     fn fill(&mut self, head: &[u8], tail: &[u8]) -> Result<(), FillError>;
 }

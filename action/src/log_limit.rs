@@ -33,13 +33,18 @@ impl LogLimit {
         Some(std::mem::take(&mut self.left_out))
     }
 
-    /// Writes a warning if one may be written now. `message` is only built then.
-    pub fn warn(&mut self, now: Instant, message: impl FnOnce() -> String) {
+    /// Writes a line if one may be written now. `message` is only built then.
+    pub fn line(&mut self, level: log::Level, now: Instant, message: impl FnOnce() -> String) {
         match self.admit(now) {
-            Some(0) => log::warn!("{}", message()),
-            Some(left_out) => log::warn!("{} ({left_out} similar lines left out)", message()),
+            Some(0) => log::log!(level, "{}", message()),
+            Some(left_out) => log::log!(level, "{} ({left_out} lines about it left out)", message()),
             None => {}
         }
+    }
+
+    /// [`LogLimit::line`] as a warning.
+    pub fn warn(&mut self, now: Instant, message: impl FnOnce() -> String) {
+        self.line(log::Level::Warn, now, message);
     }
 }
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// Longest module name in bytes: `MODULE_NAME_LEN` of the Linux kernel (56 on 64-bit machines) less the closing zero.
 pub const NAME_MAX: usize = 55;
 
-/// A module's name as the kernel knows it: 1 to 55 bytes of printable ASCII without `/`, with `_` where a file name
+/// A module's name as the kernel knows it: 1 to 55 bytes of printable ASCII without `/` (not `.` or `..`), with `_` where a file name
 /// has `-`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModuleName(String);
@@ -24,6 +24,9 @@ pub enum InvalidName {
     /// A slash, a blank, a control byte or a byte beyond ASCII.
     #[error("{0:?} holds a character that a module name cannot have")]
     Character(String),
+    /// `.` or `..`.
+    #[error("{0:?} is no module name")]
+    Dots(String),
 }
 
 impl ModuleName {
@@ -40,6 +43,9 @@ impl ModuleName {
         }
         if !name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/') {
             return Err(InvalidName::Character(name.to_owned()));
+        }
+        if matches!(name, "." | "..") {
+            return Err(InvalidName::Dots(name.to_owned()));
         }
         Ok(Self(name.replace('-', "_")))
     }
@@ -80,6 +86,7 @@ mod tests {
         assert_eq!(ModuleName::new(""), Err(InvalidName::Empty));
         assert_eq!(ModuleName::new(&"x".repeat(56)), Err(InvalidName::TooLong(56)));
         assert!(ModuleName::new(&"x".repeat(55)).is_ok());
+        assert_eq!(ModuleName::new(".."), Err(InvalidName::Dots("..".into())));
         for bad in ["a/b", "a b", "a\0", "a\n", "ä"] {
             assert!(matches!(ModuleName::new(bad), Err(InvalidName::Character(_))), "{bad:?}");
         }

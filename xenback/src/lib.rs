@@ -8,12 +8,26 @@
 //! * **One thread, never blocked by a guest.** [`Backend`] is one descriptor and one `run` call.
 //! * **Everything given is given back**: mapping, port, descriptors and watches of a guest go with its device.
 //! * **xenstore is a notice board, not the truth.** A vanished node is no vanished guest: Xen is asked.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `backend` | [`Backend`]: all guests, the epoll, the watches, turns |
+//! | `guest` | one guest: commands, serving, and in `guest/lifecycle.rs` the xenbus states |
+//! | `channel` | one connection: mapped ring, port, kicks; the Action layer's `Link` over them |
+//! | `nodes`, `memory` | xenstore nodes, and what a restarted daemon finds there |
+//! | `info`, `limits`, `error`, `uuid` | what the caller sees |
 
+mod backend;
+mod channel;
 mod error;
+mod guest;
 mod info;
 mod limits;
+mod memory;
+mod nodes;
 mod uuid;
 
+pub use backend::Backend;
 pub use error::Error;
 pub use info::{Counters, DeviceState, Event, GuestInfo};
 pub use limits::Limits;

@@ -64,7 +64,9 @@ mod tests {
         let uuid: Uuid = text.parse().unwrap();
         assert_eq!(uuid.to_string(), text);
         assert_eq!(text.to_uppercase().parse(), Ok(uuid));
-        for bad in ["", "0011", "00112233-4455-6677-8899-aabbccddeefg", "001122334455-6677-8899-aabbccddeeff--"] {
+        for bad in
+            ["", "0011", "00112233-4455-6677-8899-aabbccddeefg", "001122334455-6677-8899-aabbccddeeff--"]
+        {
             assert!(bad.parse::<Uuid>().is_err(), "{bad:?}");
         }
     }

@@ -6,7 +6,8 @@ use std::time::Instant;
 use super::{Current, Loader, Phase, given_up};
 use crate::modules::MODULES_MAX;
 use crate::{
-    Answer, Ask, Command, CommandId, CommandResult, Failure, Link, LoadedModule, Outcome, Violation,
+    Answer, Ask, Command, CommandId, CommandResult, Failure, FillError, Link, LoadedModule, Outcome,
+    Violation,
 };
 
 /// Largest error number of Linux (`MAX_ERRNO` of `include/linux/err.h`).
@@ -209,6 +210,7 @@ impl Loader {
         let image_part = &image[start.min(image.len())..end_index.min(image.len())];
         let args_part = &args[start.saturating_sub(image.len())..end_index.saturating_sub(image.len())];
         if let Err(error) = link.fill(image_part, args_part) {
+            let FillError::Page(error) = error else { return Err(Violation(error.to_string())) };
             let Self { log_limit, label, .. } = self;
             log_limit
                 .warn(now, || format!("{label}: its window for command {id} cannot be written: {error}"));

@@ -41,6 +41,11 @@ pub struct Loader {
     log_limit: LogLimit,
 }
 
+/// Most bytes of an image that the loader takes, whatever the way to the guest.
+pub const IMAGE_MAX: usize = 1 << 30;
+/// Most bytes of a module's arguments.
+pub const ARGS_MAX: usize = 64 << 10;
+
 /// A command that waits.
 #[derive(Debug)]
 struct Queued {
@@ -89,8 +94,11 @@ pub enum SubmitError {
         /// That command.
         command: CommandId,
     },
-    /// The arguments are longer than a message can say.
-    #[error("{0} bytes of arguments, more than the protocol carries")]
+    /// An image that is empty or longer than [`IMAGE_MAX`].
+    #[error("an image of {0} bytes; it can have 1 to {IMAGE_MAX}")]
+    ImageSize(usize),
+    /// Arguments longer than [`ARGS_MAX`].
+    #[error("{0} bytes of arguments; there can be {ARGS_MAX}")]
     ArgumentsTooLong(usize),
 }
 
@@ -123,10 +131,13 @@ impl Loader {
         timeout: Duration,
         now: Instant,
     ) -> Result<CommandId, SubmitError> {
-        if let Command::Load { args, .. } = &command
-            && u32::try_from(args.len()).is_err()
-        {
-            return Err(SubmitError::ArgumentsTooLong(args.len()));
+        if let Command::Load { image, args, .. } = &command {
+            if image.is_empty() || image.len() > IMAGE_MAX {
+                return Err(SubmitError::ImageSize(image.len()));
+            }
+            if args.len() > ARGS_MAX {
+                return Err(SubmitError::ArgumentsTooLong(args.len()));
+            }
         }
         if let Some(current) = self.current.as_ref().filter(|current| current.told || current.deadline <= now)
         {

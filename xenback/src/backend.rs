@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! All guests in one thread.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use vesper_action::{Command, CommandId, Run};
+use vesper_grant::{DomId, Host};
+use vesper_xenstore::{Store, Watch};
+
+use crate::guest::{Context, Guest};
+use crate::{Error, Event, GuestInfo, Limits, Uuid, nodes};
+
+/// Marks of descriptors in the epoll; smaller ones are domain numbers.
+const STORE: u64 = 1 << 32;
+const AGAIN: u64 = 2 << 32;
+/// First domain number that Xen never gives to a guest (`DOMID_FIRST_RESERVED`, `public/xen.h`).
+const FIRST_RESERVED: u16 = 0x7ff0;
+/// How often Xen is asked for its domains while there is no xenstore to tell of changes.
+const POLL_WITHOUT_STORE: Duration = Duration::from_secs(1);
+
+/// The backend of all guests. It has no thread of its own: put [`Backend::as_fd`] into an epoll, and call
+/// [`Backend::run`] when it is readable and when [`Backend::next_deadline`] has come.
+///
+/// Dropping it gives everything back and leaves xenstore as it is: the frontends see a dead peer, and the next backend
+/// takes their connections over where this one stopped.
+pub struct Backend {
+    host: Arc<dyn Host>,
+    limits: Limits,
+    run: Arc<Run>,
+    guests: BTreeMap<DomId, Guest>,
+    /// The guest after the one that was served first in the last turn.
+    next: DomId,
+    events: Vec<Event>,
+    /// Readable while there is work that no descriptor of a guest tells of.
+    again: EventFd,
+    // Dropped after everything that is registered in it, and the watches before their store.
+    watches: Watches,
+    store: Arc<dyn Store>,
+    /// `Some` while the store is lost: when to look at the domains.
+    poll_at: Option<Instant>,
+    epoll: Epoll,
+}
+
+/// The watches that are not of one guest.
+struct Watches {
+    introduced: Watch,
+    released: Watch,
+    backends: Watch,
+}
+
+impl Watches {
+    fn register(store: &dyn Store) -> Result<Self, Error> {
+        Ok(Self {
+            introduced: store.watch("@introduceDomain")?,
+            released: store.watch("@releaseDomain")?,
+            backends: store.watch(nodes::BACKENDS)?,
+        })
+    }
+}
+
+impl Backend {
+    /// A backend that will find its guests, and take over devices that are there, at the first [`Backend::run`].
+    ///
+    /// # Errors
+    /// When xenstore or the kernel refuses what is needed to begin.
+    pub fn new(host: Arc<dyn Host>, store: Arc<dyn Store>, limits: Limits) -> Result<Self, Error> {
+        let os = |what| move |errno: Errno| Error::Os { what, source: errno.into() };
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(os("epoll_create"))?;
+        let again = EventFd::from_value_and_flags(1, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+            .map_err(os("eventfd"))?;
+        let readable = |mark| EpollEvent::new(EpollFlags::EPOLLIN, mark);
+        epoll.add(&again, readable(AGAIN)).map_err(os("epoll_ctl"))?;
+        epoll.add(store.wake_fd(), readable(STORE)).map_err(os("epoll_ctl for xenstore"))?;
+        Ok(Self {
+            watches: Watches::register(&*store)?,
+            host,
+            limits,
+            run: Run::new().map_err(|source| Error::Os { what: "/dev/urandom", source })?,
+            guests: BTreeMap::new(),
+            next: DomId(0),
+            events: Vec::new(),
+            again,
+            store,
+            poll_at: None,
+            epoll,
+        })
+    }
+
+    /// Readable when [`Backend::run`] has something to do.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+
+    /// When [`Backend::run`] is to be called even if nothing is readable; `None`: never.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.guests.values().filter_map(Guest::next_deadline).chain(self.poll_at).min()
+    }
+
+    /// Does what there is to do, with a budget per guest, and never blocks on a guest. Returns what happened since the
+    /// last call.
+    pub fn run(&mut self, now: Instant) -> Vec<Event> {
+        // EAGAIN means that it was not raised.
+        let _ = self.again.read();
+        let kicked = self.take_ready();
+        self.look_at_store(now);
+        for domid in kicked {
+            self.with(domid, now, Guest::kicked);
+        }
+        self.serve_all(now);
+        let events = std::mem::take(&mut self.events);
+        // Raised meanwhile for events that are being returned now.
+        let _ = self.again.read();
+        self.raise_if_work_is_left(false);
+        events
+    }
+
+    /// Makes the guest's device, or gives one that was closed or stopped another chance. Idempotent. That it is connected
+    /// is told by [`Event::Attached`] and [`GuestInfo::device`]; how long to wait for it is the caller's.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchGuest`]; [`Error::Store`] if the nodes cannot be made.
+    pub fn attach(&mut self, guest: DomId) -> Result<(), Error> {
+        let now = Instant::now();
+        if !self.guests.contains_key(&guest) {
+            self.look_at_domains(now);
+        }
+        self.with(guest, now, Guest::attach).ok_or(Error::NoSuchGuest(guest))?
+    }
+
+    /// Begins to close the guest's device and to remove its nodes; [`Event::Detached`] tells when it is done, which takes
+    /// no longer than [`Limits::close_wait`]. Its commands end at once.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchGuest`], [`Error::NotAttached`]; [`Error::ModulesLoaded`] unless `force`.
+    pub fn detach(&mut self, guest: DomId, force: bool) -> Result<(), Error> {
+        self.with(guest, Instant::now(), |guest, context| guest.detach(force, context))
+            .ok_or(Error::NoSuchGuest(guest))?
+    }
+
+    /// All guests, in the order of their numbers.
+    pub fn guests(&self) -> Vec<GuestInfo> {
+        self.guests.values().map(|guest| guest.info(&*self.host, &*self.store)).collect()
+    }
+
+    /// One guest.
+    pub fn guest(&self, guest: DomId) -> Option<GuestInfo> {
+        self.guests.get(&guest).map(|guest| guest.info(&*self.host, &*self.store))
+    }
+
+    /// Accepts a command for the guest that has this number *and* this UUID. Its one outcome comes as
+    /// [`Event::Finished`], within `timeout`.
+    ///
+    /// # Errors
+    /// Whatever keeps the command from being accepted; there is no outcome then.
+    pub fn submit(
+        &mut self,
+        guest: DomId,
+        uuid: Uuid,
+        command: Command,
+        timeout: Duration,
+    ) -> Result<CommandId, Error> {
+        let known = self.guests.get(&guest).ok_or(Error::NoSuchGuest(guest))?;
+        if known.uuid != uuid {
+            return Err(Error::OtherGuest { domid: guest, uuid });
+        }
+        self.with(guest, Instant::now(), |guest, context| guest.submit(command, timeout, context))
+            .ok_or(Error::NoSuchGuest(guest))?
+    }
+
+    /// Goes on with a new connection to xenstore, after [`Event::StoreLost`]. Devices in use stay connected even if the
+    /// store is empty; [`Backend::attach`] makes the nodes of one anew.
+    ///
+    /// # Errors
+    /// When the new store refuses the watches; the backend then goes on without.
+    pub fn set_store(&mut self, store: Arc<dyn Store>) -> Result<(), Error> {
+        let now = Instant::now();
+        let watches = Watches::register(&*store)?;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, STORE);
+        self.epoll
+            .add(store.wake_fd(), event)
+            .map_err(|errno| Error::Os { what: "epoll_ctl for xenstore", source: errno.into() })?;
+        if self.poll_at.take().is_none() {
+            self.forget_store();
+        }
+        self.watches = watches;
+        self.store = store;
+        for domid in self.guests.keys().copied().collect::<Vec<_>>() {
+            self.with(domid, now, Guest::new_store).transpose()?;
+        }
+        self.raise_if_work_is_left(true);
+        Ok(())
+    }
+
+    /// Runs `act` on one guest. `None` if there is no such guest.
+    fn with<T>(
+        &mut self,
+        domid: DomId,
+        now: Instant,
+        act: impl FnOnce(&mut Guest, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let guest = self.guests.get_mut(&domid)?;
+        let result = act(
+            guest,
+            &mut Context {
+                host: &*self.host,
+                store: &*self.store,
+                epoll: &self.epoll,
+                limits: &self.limits,
+                events: &mut self.events,
+                now,
+            },
+        );
+        self.raise_if_work_is_left(false);
+        Some(result)
+    }
+
+    /// The guests whose event channel is readable.
+    fn take_ready(&mut self) -> Vec<DomId> {
+        let mut ready = [EpollEvent::empty(); 64];
+        let count = match self.epoll.wait(&mut ready, EpollTimeout::ZERO) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(errno) => {
+                log::error!("epoll_wait: {errno}");
+                0
+            }
+        };
+        ready[..count].iter().filter_map(|event| u16::try_from(event.data()).ok()).map(DomId).collect()
+    }
+
+    /// Acts on every watch that is dirty.
+    fn look_at_store(&mut self, now: Instant) {
+        if self.poll_at.is_some() {
+            if self.poll_at.is_some_and(|at| at <= now) {
+                self.poll_at = Some(now + POLL_WITHOUT_STORE);
+                self.look_at_domains(now);
+            }
+            return;
+        }
+        self.store.drain_wake();
+        if !self.store.is_connected() {
+            log::error!("the connection to xenstore ended; devices in use go on");
+            self.forget_store();
+            self.poll_at = Some(now + POLL_WITHOUT_STORE);
+            self.events.push(Event::StoreLost);
+            return;
+        }
+        // Both flags are to be cleared, so no short circuit.
+        if self.watches.introduced.take_dirty() | self.watches.released.take_dirty() {
+            self.look_at_domains(now);
+        }
+        if self.watches.backends.take_dirty() {
+            self.look_at_backends(now);
+        }
+        for domid in self.guests.keys().copied().collect::<Vec<_>>() {
+            self.with(domid, now, Guest::look_if_dirty);
+        }
+    }
+
+    fn forget_store(&self) {
+        if let Err(errno) = self.epoll.delete(self.store.wake_fd()) {
+            log::error!("xenstore's descriptor cannot be taken out of epoll: {errno}");
+        }
+    }
+
+    /// Asks Xen which domains there are: the only thing that says that a guest came or went.
+    fn look_at_domains(&mut self, now: Instant) {
+        let domains = match self.host.domains() {
+            Ok(domains) => domains,
+            Err(error) => {
+                log::error!("the domains cannot be listed: {error}");
+                return;
+            }
+        };
+        let alive: BTreeMap<DomId, Uuid> = domains
+            .iter()
+            .filter(|domain| domain.id.0 != 0 && domain.id.0 < FIRST_RESERVED && !domain.dying)
+            .map(|domain| (domain.id, Uuid(domain.uuid)))
+            .collect();
+        let gone: Vec<DomId> = self
+            .guests
+            .values()
+            .filter(|guest| alive.get(&guest.domid) != Some(&guest.uuid))
+            .map(|g| g.domid)
+            .collect();
+        for domid in gone {
+            let Some(guest) = self.guests.remove(&domid) else { continue };
+            guest.gone(&mut Context {
+                host: &*self.host,
+                store: &*self.store,
+                epoll: &self.epoll,
+                limits: &self.limits,
+                events: &mut self.events,
+                now,
+            });
+        }
+        for (domid, uuid) in alive {
+            // Before it is introduced, the toolstack is still making its nodes, and would remove ours.
+            let ready = || self.store.is_introduced(domid.0).unwrap_or(false);
+            if self.guests.contains_key(&domid) || !ready() {
+                continue;
+            }
+            log::info!("domain {domid} ({uuid}) is there");
+            self.guests.insert(domid, Guest::new(domid, uuid, &self.run, &self.limits));
+            self.events.push(Event::GuestAppeared { domid, uuid });
+            self.look_at_backends(now);
+        }
+    }
+
+    /// Takes up devices whose nodes appeared, and removes nodes whose guest is gone.
+    fn look_at_backends(&mut self, now: Instant) {
+        let with_backend = match nodes::with_backend(&*self.store) {
+            Ok(guests) => guests,
+            Err(error) => {
+                log::error!("the backend nodes cannot be listed: {error}");
+                return;
+            }
+        };
+        for domid in with_backend {
+            match self.guests.get(&domid).map(Guest::is_attached) {
+                Some(true) => {
+                    self.with(domid, now, Guest::look_at_own_nodes);
+                }
+                Some(false) => {
+                    if let Some(Err(error)) = self.with(domid, now, Guest::adopt) {
+                        log::error!("domain {domid}: its device cannot be taken up: {error}");
+                    }
+                }
+                None if matches!(self.host.domain(domid), Ok(None)) => {
+                    log::info!("domain {domid} is gone; removing what its device left in xenstore");
+                    if let Err(error) = nodes::remove(&*self.store, domid, false) {
+                        log::warn!("domain {domid}: its backend nodes cannot be removed: {error}");
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// One turn for each guest that has work, beginning with another one each time.
+    fn serve_all(&mut self, now: Instant) {
+        let order: Vec<DomId> = self
+            .guests
+            .range(self.next..)
+            .chain(self.guests.range(..self.next))
+            .map(|(domid, _)| *domid)
+            .collect();
+        if let Some(first) = order.first() {
+            self.next = DomId(first.0.saturating_add(1));
+        }
+        for domid in order {
+            self.with(domid, now, |guest, context| {
+                guest.tick(context);
+                if guest.signalled {
+                    guest.serve(context);
+                }
+            });
+        }
+    }
+
+    /// Keeps the descriptor readable while a guest's turn was cut short or an event waits to be fetched.
+    fn raise_if_work_is_left(&self, always: bool) {
+        if always || !self.events.is_empty() || self.guests.values().any(|guest| guest.signalled) {
+            // EAGAIN means that it is raised as high as can be.
+            let _ = self.again.write(1);
+        }
+    }
+}

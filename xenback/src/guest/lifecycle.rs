@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The life of a device: the xenbus states of both ends (`public/io/xenbus.h`), seen from the backend.
+//!
+//! | our state | frontend says | what happens |
+//! |---|---|---|
+//! | 2 InitWait | 3 or 4 | connect → 4 |
+//! | 4 Connected | 3 or 4 with other nodes, or 3 after 4 | it starts anew: drop the connection, connect → 4 |
+//! | 4 Connected | 1 | it was resumed or restarted: drop the connection → 2 |
+//! | 2, 4 | 5 | drop the connection → 5 |
+//! | 2, 4 | 6 | drop the connection → 6 |
+//! | 5 Closing | 6, 1, nothing, or 5 s over | → 6, then removed if that is why, offered again (→ 2) if that is why |
+//! | 6 Closed | 1 | → 2, behind the fence if the guest broke the protocol |
+//! | 4 Connected | no node | nothing: a node that vanished is no guest that vanished |
+
+use std::time::Instant;
+
+use vesper_action::{Failure, LoadedModule};
+use vesper_ring::wire::xenbus::State;
+use vesper_xenstore::Written;
+
+use super::{Context, Device, Fence, Guest, Then};
+use crate::channel::{Channel, ConnectError};
+use crate::nodes;
+use crate::{Error, Event};
+
+impl Guest {
+    /// Makes the device, or gives one that was closed or stopped another chance.
+    pub(crate) fn attach(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
+        let missing = nodes::state(context.store, &nodes::backend(self.domid))? == State::Unknown;
+        self.fence = Fence::default();
+        match &mut self.device {
+            Some(device) if !missing => {
+                match device.state {
+                    State::Closed => {
+                        device.then = Then::Stay;
+                        self.offer_again(context);
+                    }
+                    State::Closing => device.then = Then::Reopen,
+                    _ => {}
+                }
+                self.look(context);
+                Ok(())
+            }
+            // The nodes vanished under a device, or there is none.
+            device => {
+                *device = None;
+                nodes::create(context.store, self.domid)?;
+                log::info!("domain {}: attached, waiting for its frontend", self.domid);
+                self.adopt(context)
+            }
+        }
+    }
+
+    /// Begins to take the device away.
+    pub(crate) fn detach(&mut self, force: bool, context: &mut Context<'_>) -> Result<(), Error> {
+        let domid = self.domid;
+        if self.device.is_none() {
+            return Err(Error::NotAttached(domid));
+        }
+        let modules: &[LoadedModule] = self.loader.modules();
+        if !force && !modules.is_empty() {
+            return Err(Error::ModulesLoaded { domid, modules: modules.to_vec() });
+        }
+        log::info!("domain {domid}: being detached");
+        self.loader.abandon(&Failure::NotAttached);
+        self.close(Then::Remove, context);
+        self.harvest(context);
+        Ok(())
+    }
+
+    /// Whether the guest has a device.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.device.is_some()
+    }
+
+    /// Takes up a device whose nodes are there: made just now, by a predecessor, or by the toolstack.
+    pub(crate) fn adopt(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
+        let (store, domid) = (context.store, self.domid);
+        let frontend = nodes::frontend(domid);
+        let watch = store.watch(&format!("{frontend}/state"))?;
+        // Before the first look, so that a change between it and the look is not missed.
+        watch.take_dirty();
+        let ours = nodes::state(store, &nodes::backend(domid))?;
+        let theirs = nodes::state(store, &frontend)?;
+        let memory = nodes::load_memory(store, domid)?;
+        self.device = Some(Device {
+            watch: Some(watch),
+            state: ours,
+            frontend: theirs,
+            published: None,
+            channel: None,
+            then: Then::Stay,
+            close_deadline: None,
+            failure: None,
+            memory: memory.clone().unwrap_or_default(),
+        });
+        let in_use = ours == State::Connected && theirs == State::Connected;
+        if in_use {
+            log::info!("domain {domid}: taking over its connection");
+        }
+        match (ours, memory) {
+            // A predecessor's connection, and it is known what it knew: go on where it stopped.
+            (State::Connected, Some(memory)) => {
+                self.loader.remember(memory);
+                self.offer(context);
+                if in_use && !self.is_connected() {
+                    self.again(context);
+                }
+            }
+            // What it knew is lost, or it was closing: the guest must report anew.
+            (State::Connected | State::Closing, _) => self.again(context),
+            (State::Closed, _) => self.frontend_says(theirs, context),
+            _ => self.offer(context),
+        }
+        self.harvest(context);
+        Ok(())
+    }
+
+    /// Looks at the frontend's state if its watch says that it changed.
+    pub(crate) fn look_if_dirty(&mut self, context: &mut Context<'_>) {
+        let dirty = self
+            .device
+            .as_ref()
+            .and_then(|device| device.watch.as_ref())
+            .is_some_and(|watch| watch.take_dirty());
+        if dirty {
+            self.look(context);
+            self.harvest(context);
+        }
+    }
+
+    /// The toolstack may have asked for the device to go.
+    pub(crate) fn look_at_own_nodes(&mut self, context: &mut Context<'_>) {
+        let Some(device) = &self.device else { return };
+        if device.then != Then::Remove && nodes::is_offline(context.store, self.domid).unwrap_or(false) {
+            log::info!("domain {}: the toolstack takes the device away", self.domid);
+            self.loader.abandon(&Failure::NotAttached);
+            self.close(Then::Remove, context);
+            self.harvest(context);
+        }
+    }
+
+    /// xenstore is there again, maybe empty: watch anew, keep the connection.
+    pub(crate) fn new_store(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
+        let Some(device) = self.device.as_mut() else { return Ok(()) };
+        device.watch = Some(context.store.watch(&format!("{}/state", nodes::frontend(self.domid)))?);
+        if nodes::state(context.store, &nodes::backend(self.domid))? == State::Unknown {
+            log::warn!("domain {}: its nodes vanished from xenstore; its connection is kept", self.domid);
+        }
+        Ok(())
+    }
+
+    /// What time brings: an end to waiting for the frontend, and to the fence.
+    pub(super) fn lifecycle_tick(&mut self, context: &mut Context<'_>) {
+        let Some(device) = &self.device else { return };
+        if device.close_deadline.is_some_and(|deadline| deadline <= context.now) {
+            log::warn!("domain {}: its frontend did not close its end; going on without it", self.domid);
+            self.closed(context);
+        }
+        if self.waits_behind_fence() && !self.fence.is_up(context.now) {
+            self.offer_again(context);
+        }
+    }
+
+    /// Whether the frontend wants to start again and the fence keeps it.
+    pub(super) fn waits_behind_fence(&self) -> bool {
+        self.fence.until.is_some()
+            && self.device.as_ref().is_some_and(|device| {
+                device.state == State::Closed
+                    && device.frontend == State::Initialising
+                    && device.failure.is_some()
+            })
+    }
+
+    fn is_connected(&self) -> bool {
+        self.device.as_ref().is_some_and(|device| device.channel.is_some())
+    }
+
+    /// Reads the frontend's state and acts on it.
+    fn look(&mut self, context: &mut Context<'_>) {
+        match nodes::state(context.store, &nodes::frontend(self.domid)) {
+            Ok(state) => self.frontend_says(state, context),
+            Err(error) => self.log_limit.warn(context.now, || {
+                format!("domain {}: the state of its frontend cannot be read: {error}", self.domid)
+            }),
+        }
+    }
+
+    fn frontend_says(&mut self, theirs: State, context: &mut Context<'_>) {
+        use State::{Closed, Closing, Connected, InitWait, Initialised, Initialising, Unknown};
+        let Some(device) = self.device.as_mut() else { return };
+        let before = std::mem::replace(&mut device.frontend, theirs);
+        match (device.state, theirs) {
+            (Connected, Unknown) => self.log_limit.warn(context.now, || {
+                format!("domain {}: its frontend's nodes vanished; its connection is kept", self.domid)
+            }),
+            (InitWait, Initialised | Connected) => self.connect(context),
+            (Connected, Initialised | Connected) => {
+                let again = before == Connected && theirs == Initialised;
+                let published = nodes::published(context.store, self.domid);
+                // What it publishes now may be unusable: then connecting says why.
+                if again || !published.is_ok_and(|new| self.has_published(&new)) {
+                    self.line("its frontend starts anew", context);
+                    self.loader.disconnected();
+                    self.drop_channel(context);
+                    self.connect(context);
+                }
+            }
+            (Connected, Initialising) => {
+                self.line("its frontend starts anew", context);
+                self.loader.disconnected();
+                self.drop_channel(context);
+                self.set_state(InitWait, context);
+            }
+            (InitWait | Connected, Closing) => {
+                self.line("its frontend closes", context);
+                self.loader.abandon(&Failure::NotAttached);
+                self.drop_channel(context);
+                self.set_state(Closing, context);
+                self.wait_for_close(context);
+            }
+            (InitWait | Connected, Closed) => {
+                self.line("its frontend is closed", context);
+                self.loader.abandon(&Failure::NotAttached);
+                self.drop_channel(context);
+                self.closed(context);
+            }
+            (Closing, Closed | Initialising | Unknown) => self.closed(context),
+            (Closed, Initialising) if !self.fence.is_up(context.now) => self.offer_again(context),
+            _ => {}
+        }
+    }
+
+    fn has_published(&self, published: &nodes::Published) -> bool {
+        self.device.as_ref().and_then(|device| device.published.as_ref()).is_some_and(|old| {
+            (old.ring, old.port, &old.boot_id) == (published.ring, published.port, &published.boot_id)
+        })
+    }
+
+    /// Waits for the frontend, or connects if it is there.
+    fn offer(&mut self, context: &mut Context<'_>) {
+        let Some(device) = self.device.as_ref() else { return };
+        match device.frontend {
+            State::Initialised | State::Connected => self.connect(context),
+            theirs => {
+                self.set_state(State::InitWait, context);
+                self.frontend_says(theirs, context);
+            }
+        }
+    }
+
+    /// Offers a closed device again. A frontend that sees 2 starts from the beginning.
+    fn offer_again(&mut self, context: &mut Context<'_>) {
+        let Some(device) = self.device.as_mut() else { return };
+        device.failure = None;
+        device.published = None;
+        self.fence.until = None;
+        self.set_state(State::InitWait, context);
+    }
+
+    /// Closes the connection and offers it again, for a fresh start of both ends.
+    fn again(&mut self, context: &mut Context<'_>) {
+        self.line("its connection cannot be taken over; closing it for a fresh start", context);
+        if let Some(device) = self.device.as_mut() {
+            device.failure = None;
+        }
+        self.loader.disconnected();
+        self.close(Then::Reopen, context);
+    }
+
+    /// Maps and binds what the frontend published.
+    fn connect(&mut self, context: &mut Context<'_>) {
+        let Some(device) = self.device.as_mut() else { return };
+        let taking_over = device.state == State::Connected && device.published.is_none();
+        let connected = nodes::published(context.store, self.domid)
+            .map_err(|error| match error {
+                vesper_xenstore::Error::Value { .. } | vesper_xenstore::Error::NoEntry { .. } => {
+                    ConnectError::Guest(format!("what its frontend published is unusable: {error}"))
+                }
+                error => ConnectError::Host(error.into()),
+            })
+            .and_then(|published| {
+                let devices = context.host.open(self.domid).map_err(Error::from)?;
+                let channel = Channel::connect(devices, self.domid, &published, context.epoll)?;
+                Ok((published, channel))
+            });
+        match connected {
+            Ok((published, channel)) => {
+                log::info!(
+                    "domain {}: connected (protocol {}, kernel {})",
+                    self.domid,
+                    published.version,
+                    published.kernel_release.as_deref().unwrap_or("unknown").escape_default(),
+                );
+                device.published = Some(published);
+                device.channel = Some(channel);
+                self.tally.connections += 1;
+                self.signalled = true;
+                self.set_state(State::Connected, context);
+                context.events.push(Event::Attached { domid: self.domid });
+            }
+            Err(error) if taking_over => {
+                self.line(&format!("taking over: {error}"), context);
+            }
+            Err(error) => self.fail(error.to_string(), context),
+        }
+    }
+
+    /// Stops the device: the guest broke the protocol, or cannot be reached.
+    pub(super) fn fail(&mut self, reason: String, context: &mut Context<'_>) {
+        let domid = self.domid;
+        self.log_limit.warn(context.now, || format!("domain {domid}: its device is stopped: {reason}"));
+        self.tally.protocol_errors += 1;
+        self.fence.raise(context.limits, context.now);
+        self.loader.abandon(&Failure::DeviceStopped { reason: reason.clone() });
+        if let Some(device) = self.device.as_mut() {
+            device.failure = Some(reason.clone());
+        }
+        context.events.push(Event::DeviceFailed { domid, reason });
+        self.close(Then::Stay, context);
+        self.harvest(context);
+    }
+
+    /// Drops the connection and goes to Closing; Closed follows when the frontend has closed its end.
+    fn close(&mut self, then: Then, context: &mut Context<'_>) {
+        self.drop_channel(context);
+        let Some(device) = self.device.as_mut() else { return };
+        device.then = then;
+        let idle = matches!(device.frontend, State::Closed | State::Initialising | State::Unknown);
+        if device.state == State::Closed || idle {
+            self.closed(context);
+        } else {
+            self.set_state(State::Closing, context);
+            self.wait_for_close(context);
+        }
+    }
+
+    fn wait_for_close(&mut self, context: &Context<'_>) {
+        if let Some(device) = self.device.as_mut() {
+            device.close_deadline.get_or_insert(context.now + context.limits.close_wait);
+        }
+    }
+
+    /// The frontend has closed its end, or is no longer waited for.
+    fn closed(&mut self, context: &mut Context<'_>) {
+        let Some(device) = self.device.as_mut() else { return };
+        device.close_deadline = None;
+        let (then, theirs) = (std::mem::replace(&mut device.then, Then::Stay), device.frontend);
+        self.set_state(State::Closed, context);
+        match then {
+            Then::Remove => self.remove(context),
+            Then::Reopen => self.offer_again(context),
+            Then::Stay if theirs == State::Initialising => self.frontend_says(theirs, context),
+            Then::Stay => {}
+        }
+    }
+
+    fn remove(&mut self, context: &mut Context<'_>) {
+        self.device = None;
+        if let Err(error) = nodes::remove(context.store, self.domid, true) {
+            log::warn!("domain {}: its nodes cannot be removed: {error}", self.domid);
+        }
+        log::info!("domain {}: detached", self.domid);
+        context.events.push(Event::Detached { domid: self.domid });
+    }
+
+    /// Gives the mapping, the port and the descriptors back.
+    pub(super) fn drop_channel(&mut self, context: &Context<'_>) {
+        self.signalled = false;
+        if let Some(channel) = self.device.as_mut().and_then(|device| device.channel.take()) {
+            channel.close(context.epoll);
+        }
+    }
+
+    /// Changes our state, and the node if it is still there.
+    fn set_state(&mut self, state: State, context: &mut Context<'_>) {
+        let Some(device) = self.device.as_mut() else { return };
+        device.state = state;
+        let domid = self.domid;
+        match nodes::set_state(context.store, domid, state) {
+            Ok(Written::Changed | Written::Same) => {}
+            Ok(Written::Gone) => self.line("the node of our state is gone", context),
+            Err(error) => self.log_limit.warn(context.now, || {
+                format!("domain {domid}: our state {state:?} cannot be written: {error}")
+            }),
+        }
+    }
+
+    /// One line on a change of life, bounded for a guest that changes all day.
+    fn line(&mut self, message: &str, context: &Context<'_>) {
+        let (domid, now): (_, Instant) = (self.domid, context.now);
+        self.log_limit.line(log::Level::Info, now, || format!("domain {domid}: {message}"));
+    }
+}

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One guest: its identity, its loader, and its device while it has one.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `mod.rs` | what a guest is, commands, one turn of serving, what can be told of it |
+//! | `lifecycle.rs` | the xenbus states: connect, close, fail, reopen, remove |
+//!
+//! The loader lives as long as the guest, not as long as its device, so that a result that comes after a detach and
+//! an attach is still understood.
+
+mod lifecycle;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::Epoll;
+use vesper_action::{Command, CommandId, Failure, Loader, LogLimit, Memory, Run};
+use vesper_grant::{DomId, Host};
+use vesper_ring::wire::xenbus::State;
+use vesper_xenstore::{Store, Watch};
+
+use crate::channel::Channel;
+use crate::nodes::{self, Published};
+use crate::{Counters, DeviceState, Error, Event, GuestInfo, Limits, Uuid};
+
+/// What a guest needs of the backend to act.
+pub(crate) struct Context<'a> {
+    pub(crate) host: &'a dyn Host,
+    pub(crate) store: &'a dyn Store,
+    pub(crate) epoll: &'a Epoll,
+    pub(crate) limits: &'a Limits,
+    pub(crate) events: &'a mut Vec<Event>,
+    pub(crate) now: Instant,
+}
+
+/// One guest.
+pub(crate) struct Guest {
+    pub(crate) domid: DomId,
+    pub(crate) uuid: Uuid,
+    loader: Loader,
+    device: Option<Device>,
+    /// A kick was taken or a turn was cut short: it is to be served.
+    pub(crate) signalled: bool,
+    tally: Tally,
+    fence: Fence,
+    log_limit: LogLimit,
+}
+
+/// The guest's VESPER device.
+struct Device {
+    /// Dirty when the frontend's state changed. `None` while there is no xenstore.
+    watch: Option<Watch>,
+    /// Our state.
+    state: State,
+    /// The frontend's state when it was last looked at.
+    frontend: State,
+    published: Option<Published>,
+    channel: Option<Channel>,
+    /// What comes after Closed.
+    then: Then,
+    /// Closing: when the frontend is no longer waited for.
+    close_deadline: Option<Instant>,
+    /// Why the device was stopped.
+    failure: Option<String>,
+    /// What the node `loader-memory` holds.
+    memory: Memory,
+}
+
+/// What comes after Closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// Nothing, until the frontend starts again.
+    Stay,
+    /// Offer the device again at once.
+    Reopen,
+    /// The device goes.
+    Remove,
+}
+
+/// Counters that neither the loader nor the devices keep.
+#[derive(Default)]
+struct Tally {
+    requests: u64,
+    spurious_kicks: u64,
+    protocol_errors: u64,
+    connections: u64,
+}
+
+/// Keeps a guest that broke the protocol from doing so all day: it may connect again by itself, but later and later.
+#[derive(Default)]
+struct Fence {
+    delay: Duration,
+    until: Option<Instant>,
+}
+
+impl Fence {
+    const FIRST: Duration = Duration::from_secs(1);
+
+    fn raise(&mut self, limits: &Limits, now: Instant) {
+        self.delay = (self.delay * 2).clamp(Self::FIRST.min(limits.max_fence), limits.max_fence);
+        self.until = Some(now + self.delay);
+    }
+
+    fn is_up(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until > now)
+    }
+}
+
+impl Guest {
+    pub(crate) fn new(domid: DomId, uuid: Uuid, run: &Arc<Run>, limits: &Limits) -> Self {
+        Self {
+            domid,
+            uuid,
+            loader: Loader::new(Arc::clone(run), limits.queue_length, format!("domain {domid}")),
+            device: None,
+            signalled: false,
+            tally: Tally::default(),
+            fence: Fence::default(),
+            log_limit: LogLimit::default(),
+        }
+    }
+
+    /// Accepts a command and hands it to the guest if that waits for one.
+    pub(crate) fn submit(
+        &mut self,
+        command: Command,
+        timeout: Duration,
+        context: &mut Context<'_>,
+    ) -> Result<CommandId, Error> {
+        let domid = self.domid;
+        let device = self.device.as_ref().ok_or(Error::NotAttached(domid))?;
+        if let Some(reason) = &device.failure {
+            return Err(Error::DeviceStopped { domid, reason: reason.clone() });
+        }
+        // A guest that was connected and is coming back (resumed, or taken over) is worth waiting for.
+        let coming_back = device.state == State::InitWait && device.published.is_some();
+        if device.state != State::Connected && !coming_back {
+            return Err(Error::NotConnected(domid));
+        }
+        let id = self
+            .loader
+            .submit(command, timeout, context.now)
+            .map_err(|source| Error::Submit { domid, source })?;
+        if let Some(channel) = self.device.as_mut().and_then(|device| device.channel.as_mut())
+            && let Err(violation) = self.loader.pump(channel, context.now)
+        {
+            self.fail(violation.to_string(), context);
+        }
+        self.harvest(context);
+        Ok(id)
+    }
+
+    /// The guest's event channel is readable.
+    pub(crate) fn kicked(&mut self, context: &mut Context<'_>) {
+        let Some(channel) = self.device.as_mut().and_then(|device| device.channel.as_mut()) else { return };
+        match channel.take_kick() {
+            Ok(kicked) => self.signalled |= kicked,
+            Err(error) => self.fail(format!("its event channel cannot be read: {error}"), context),
+        }
+    }
+
+    /// One turn: at most the budget of requests. Returns whether there may be more.
+    pub(crate) fn serve(&mut self, context: &mut Context<'_>) -> bool {
+        self.signalled = false;
+        let Some(channel) = self.device.as_mut().and_then(|device| device.channel.as_mut()) else {
+            return false;
+        };
+        let turn = match channel.serve(&mut self.loader, context.limits.budget, context.now) {
+            Ok(turn) => turn,
+            Err(violation) => {
+                self.fail(violation.to_string(), context);
+                return false;
+            }
+        };
+        self.tally.requests += u64::from(turn.requests);
+        if turn.more {
+            self.signalled = true;
+        } else {
+            match channel.unmask(turn.requests, context.limits, context.now) {
+                Ok(spurious) => self.tally.spurious_kicks += u64::from(spurious),
+                Err(error) => self.fail(format!("its event channel cannot be unmasked: {error}"), context),
+            }
+        }
+        self.harvest(context);
+        self.signalled
+    }
+
+    /// Lets time pass.
+    pub(crate) fn tick(&mut self, context: &mut Context<'_>) {
+        self.loader.tick(context.now);
+        if let Some(channel) = self.device.as_mut().and_then(|device| device.channel.as_mut())
+            && let Err(error) = channel.tick(context.now)
+        {
+            self.fail(format!("its event channel cannot be unmasked: {error}"), context);
+        }
+        self.lifecycle_tick(context);
+        self.harvest(context);
+    }
+
+    /// When [`Guest::tick`] has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let device = self.device.as_ref();
+        let channel = device.and_then(|device| device.channel.as_ref()).and_then(Channel::next_deadline);
+        let close = device.and_then(|device| device.close_deadline);
+        let fence = self.fence.until.filter(|_| self.waits_behind_fence());
+        [self.loader.next_deadline(), channel, close, fence].into_iter().flatten().min()
+    }
+
+    /// The domain is gone: everything is given back at once, so that no page holds the domain up.
+    pub(crate) fn gone(mut self, context: &mut Context<'_>) {
+        log::info!("domain {} ({}) is gone", self.domid, self.uuid);
+        self.loader.abandon(&Failure::GuestGone);
+        if self.device.is_some() {
+            self.drop_channel(context);
+            if let Err(error) = nodes::remove(context.store, self.domid, false) {
+                log::warn!("domain {}: its backend nodes cannot be removed: {error}", self.domid);
+            }
+            self.device = None;
+        }
+        self.harvest(context);
+        context.events.push(Event::GuestGone { domid: self.domid, uuid: self.uuid });
+    }
+
+    /// Delivers outcomes, and writes down what a successor must know.
+    pub(crate) fn harvest(&mut self, context: &mut Context<'_>) {
+        while let Some(finished) = self.loader.finished() {
+            if finished.outcome.result.is_ok() {
+                self.fence = Fence::default();
+            }
+            let domid = self.domid;
+            context.events.push(Event::Finished { id: finished.id, domid, outcome: finished.outcome });
+        }
+        let Some(device) = self.device.as_mut() else { return };
+        let memory = self.loader.memory();
+        if memory != device.memory {
+            if let Err(error) = nodes::store_memory(context.store, self.domid, &memory) {
+                self.log_limit.warn(context.now, || {
+                    format!("domain {}: its modules cannot be written down: {error}", self.domid)
+                });
+            }
+            device.memory = memory;
+        }
+    }
+
+    /// What can be told of it.
+    pub(crate) fn info(&self, host: &dyn Host, store: &dyn Store) -> GuestInfo {
+        let device = self.device.as_ref();
+        let published = device.and_then(|device| device.published.as_ref());
+        let text = |field: fn(&Published) -> &Option<String>| published.and_then(|p| field(p).clone());
+        let status = self.loader.status();
+        GuestInfo {
+            domid: self.domid,
+            name: nodes::name(store, self.domid),
+            uuid: self.uuid,
+            device: device.map(Device::told_state),
+            domain: host.domain(self.domid).unwrap_or_default(),
+            kernel_release: text(|p| &p.kernel_release),
+            vermagic: text(|p| &p.vermagic),
+            boot_id: text(|p| &p.boot_id),
+            frontend_version: text(|p| &p.frontend_version),
+            protocol: published.map(|p| p.version),
+            modules: self.loader.modules().to_vec(),
+            queue_length: status.queue_length,
+            current: status.current,
+            busy_since: status.busy_since,
+            counters: self.counters(),
+        }
+    }
+
+    fn counters(&self) -> Counters {
+        let loader = self.loader.counters();
+        let channel = self.device.as_ref().and_then(|device| device.channel.as_ref());
+        let devices = channel.map(Channel::counters).unwrap_or_default();
+        Counters {
+            commands: loader.commands,
+            succeeded: loader.succeeded,
+            errors: loader.errors,
+            late_results: loader.late_results,
+            requests: self.tally.requests,
+            bytes: loader.bytes,
+            spurious_kicks: self.tally.spurious_kicks,
+            protocol_errors: self.tally.protocol_errors,
+            connections: self.tally.connections,
+            grants_mapped: devices.grants_mapped,
+            ports_bound: devices.ports_bound,
+        }
+    }
+}
+
+impl Device {
+    fn told_state(&self) -> DeviceState {
+        match (&self.failure, self.state) {
+            (Some(reason), _) => DeviceState::Failed { reason: reason.clone() },
+            (None, State::Connected) => DeviceState::Connected,
+            (None, State::Closing) => DeviceState::Closing,
+            (None, State::Closed) => DeviceState::Closed,
+            (None, _) => DeviceState::Waiting,
+        }
+    }
+}

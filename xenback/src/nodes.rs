@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The xenstore nodes of one guest's device: where they are, how they are made, read and removed.
+
+use std::ops::RangeInclusive;
+
+use vesper_action::Memory;
+use vesper_grant::{DomId, GrantRef, Port};
+use vesper_ring::wire::PROTOCOL_VERSION;
+use vesper_ring::wire::xenbus::{self, State};
+use vesper_xenstore::{
+    Error, Perm, Store, Tx, Written, read_opt, read_u32, read_u32_or, transaction, write_existing,
+};
+
+use crate::memory;
+
+/// Parent of all backend directories of dom0.
+pub(crate) const BACKENDS: &str = "/local/domain/0/backend/vesper";
+/// In the backend directory: both directories were made by [`create`], so [`remove`] may take both away.
+const MADE_BY_ATTACH: &str = "made-by-attach";
+/// In the backend directory: what a daemon that comes after this one must know.
+const MEMORY: &str = "loader-memory";
+/// In the backend directory: 0 when the toolstack wants the device gone.
+const ONLINE: &str = "online";
+/// Longest text that is taken over from the frontend, in bytes.
+const TEXT_MAX: usize = 256;
+
+/// Order of the largest ring that is mapped: one page.
+const MAX_RING_PAGE_ORDER: u32 = 0;
+
+/// The backend directory of a guest's device.
+pub(crate) fn backend(guest: DomId) -> String {
+    format!("{BACKENDS}/{guest}/0")
+}
+
+/// The frontend directory of a guest's device.
+pub(crate) fn frontend(guest: DomId) -> String {
+    format!("/local/domain/{guest}/device/vesper/0")
+}
+
+/// What the frontend publishes before it goes to state Initialised: allegations, well-formed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) ring: GrantRef,
+    pub(crate) port: Port,
+    pub(crate) version: u32,
+    pub(crate) kernel_release: Option<String>,
+    pub(crate) vermagic: Option<String>,
+    pub(crate) boot_id: Option<String>,
+    pub(crate) frontend_version: Option<String>,
+}
+
+/// Makes the device: both directories with the permissions of `docs/protocol.md`, in one transaction.
+pub(crate) fn create(store: &dyn Store, guest: DomId) -> Result<(), Error> {
+    let (back, front) = (backend(guest), frontend(guest));
+    let for_guest = [Perm::none(0), Perm::read(guest.0)];
+    let of_guest = [Perm::none(guest.0), Perm::read(0)];
+    transaction(store, |tx| {
+        let put = |path: &str, value: &str| store.write(tx, path, value.as_bytes());
+        // What an earlier daemon or guest left behind must not be mistaken for this one's.
+        for stale in [&back, &front] {
+            if read_opt(store, tx, stale)?.is_some() {
+                store.remove(tx, stale)?;
+            }
+        }
+        store.mkdir(tx, &back)?;
+        store.set_perms(tx, &back, &for_guest)?;
+        put(&format!("{back}/frontend"), &front)?;
+        put(&format!("{back}/frontend-id"), &guest.to_string())?;
+        put(&format!("{back}/{ONLINE}"), "1")?;
+        put(&format!("{back}/{MADE_BY_ATTACH}"), "1")?;
+        put(&format!("{back}/{}", xenbus::VERSION), &PROTOCOL_VERSION.to_string())?;
+        put(&format!("{back}/{}", xenbus::LOADER_MAX_RING_PAGE_ORDER), &MAX_RING_PAGE_ORDER.to_string())?;
+        put(&format!("{back}/{MEMORY}"), "")?;
+        put(&format!("{back}/state"), &(State::InitWait as u32).to_string())?;
+
+        // The guest's kernel lists these two; where they are missing, nothing else says that it may.
+        for parent in
+            [format!("/local/domain/{guest}/device"), format!("/local/domain/{guest}/device/vesper")]
+        {
+            if read_opt(store, tx, &parent)?.is_none() {
+                store.mkdir(tx, &parent)?;
+                store.set_perms(tx, &parent, &for_guest)?;
+            }
+        }
+        store.mkdir(tx, &front)?;
+        store.set_perms(tx, &front, &of_guest)?;
+        for (name, value) in [("backend", back.as_str()), ("backend-id", "0")] {
+            let path = format!("{front}/{name}");
+            put(&path, value)?;
+            store.set_perms(tx, &path, &for_guest)?;
+        }
+        put(&format!("{front}/state"), &(State::Initialising as u32).to_string())
+    })
+}
+
+/// Takes away the backend directory, and the frontend's where [`create`] made it and `front_too`.
+pub(crate) fn remove(store: &dyn Store, guest: DomId, front_too: bool) -> Result<(), Error> {
+    let (back, front) = (backend(guest), frontend(guest));
+    transaction(store, |tx| {
+        let ours = read_opt(store, tx, &format!("{back}/{MADE_BY_ATTACH}"))?.is_some();
+        for (path, wanted) in [(&back, true), (&front, ours && front_too)] {
+            if wanted && read_opt(store, tx, path)?.is_some() {
+                store.remove(tx, path)?;
+            }
+        }
+        // The directory of the domain, once its last device is gone.
+        let parent = format!("{BACKENDS}/{guest}");
+        match store.list(tx, &parent) {
+            Ok(children) if children.is_empty() => store.remove(tx, &parent),
+            Ok(_) | Err(Error::NoEntry { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    })
+}
+
+/// The state of one end, [`State::Unknown`] if the node is missing or its value is no state.
+pub(crate) fn state(store: &dyn Store, directory: &str) -> Result<State, Error> {
+    match read_u32_or(store, Tx::NONE, &format!("{directory}/state"), 0..=8, 0) {
+        Ok(number) => Ok(State::from_number(number)),
+        Err(Error::Value { .. }) => Ok(State::Unknown),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets the backend's state, if the node is still there and only on change.
+pub(crate) fn set_state(store: &dyn Store, guest: DomId, state: State) -> Result<Written, Error> {
+    let path = format!("{}/state", backend(guest));
+    write_existing(store, Tx::NONE, &path, (state as u32).to_string().as_bytes())
+}
+
+/// Whether the toolstack asked for the device to go.
+pub(crate) fn is_offline(store: &dyn Store, guest: DomId) -> Result<bool, Error> {
+    Ok(read_opt(store, Tx::NONE, &format!("{}/{ONLINE}", backend(guest)))?.is_some_and(|value| value == b"0"))
+}
+
+/// The guests that have a backend directory.
+pub(crate) fn with_backend(store: &dyn Store) -> Result<Vec<DomId>, Error> {
+    let names = match store.list(Tx::NONE, BACKENDS) {
+        Ok(names) => names,
+        Err(Error::NoEntry { .. }) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let mut guests = Vec::new();
+    for guest in names.iter().filter_map(|name| name.parse().ok()).map(DomId) {
+        if read_opt(store, Tx::NONE, &format!("{}/state", backend(guest)))?.is_some() {
+            guests.push(guest);
+        }
+    }
+    Ok(guests)
+}
+
+/// Reads what the frontend published. An [`Error::Value`] or [`Error::NoEntry`] is the guest's fault.
+pub(crate) fn published(store: &dyn Store, guest: DomId) -> Result<Published, Error> {
+    let front = frontend(guest);
+    let at = |name: &str| format!("{front}/{name}");
+    let number = |name: &str, range: RangeInclusive<u32>| read_u32(store, Tx::NONE, &at(name), range);
+    let text = |name: &str| -> Result<Option<String>, Error> {
+        let value = read_opt(store, Tx::NONE, &at(name))?;
+        Ok(value.map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_MAX)]).into_owned()))
+    };
+    read_u32_or(store, Tx::NONE, &at(xenbus::LOADER_RING_PAGE_ORDER), 0..=MAX_RING_PAGE_ORDER, 0)?;
+    Ok(Published {
+        ring: GrantRef(number(&format!("{}0", xenbus::LOADER_RING_REF), 1..=u32::MAX)?),
+        port: Port(number(xenbus::LOADER_EVENT_CHANNEL, 1..=u32::MAX)?),
+        version: number(xenbus::VERSION, 1..=PROTOCOL_VERSION)?,
+        kernel_release: text(xenbus::KERNEL_RELEASE)?,
+        vermagic: text(xenbus::VERMAGIC)?,
+        boot_id: text(xenbus::BOOT_ID)?,
+        frontend_version: text(xenbus::FRONTEND_VERSION)?,
+    })
+}
+
+/// The guest's name, as dom0 gave it; empty if there is none.
+pub(crate) fn name(store: &dyn Store, guest: DomId) -> String {
+    let value = store.read(Tx::NONE, &format!("/local/domain/{guest}/name")).unwrap_or_default();
+    String::from_utf8_lossy(&value).into_owned()
+}
+
+/// Writes down what a successor must know, if the device's directory is still there.
+pub(crate) fn store_memory(store: &dyn Store, guest: DomId, memory: &Memory) -> Result<(), Error> {
+    let path = format!("{}/{MEMORY}", backend(guest));
+    match write_existing(store, Tx::NONE, &path, memory::encode(memory).as_bytes())? {
+        Written::Changed | Written::Same | Written::Gone => Ok(()),
+    }
+}
+
+/// What a predecessor wrote down; `None` if it is not complete, so that the guest has to be asked again.
+pub(crate) fn load_memory(store: &dyn Store, guest: DomId) -> Result<Option<Memory>, Error> {
+    let value = read_opt(store, Tx::NONE, &format!("{}/{MEMORY}", backend(guest)))?;
+    Ok(value.and_then(|bytes| memory::decode(&bytes)))
+}
