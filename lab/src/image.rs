@@ -163,7 +163,7 @@ pub fn dom0(root: &Root, kernel: &Kernel) -> Result<Archive> {
     let loader = "ld-linux-x86-64.so.2";
     archive.host_file(&format!("/lib64/{loader}"), &root.library(loader)?)?;
     for name in XEN_MODULES {
-        archive.host_file(&format!("/lib/modules/{name}.ko"), &kernel.xen_module(name))?;
+        archive.file(&format!("/lib/modules/{name}.ko"), 0o644, &kernel.xen_module(name)?);
     }
     archive.file(
         "/lib/modules/order",

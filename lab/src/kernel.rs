@@ -29,11 +29,21 @@ impl Kernel {
         self.root.join("boot/vmlinux")
     }
 
-    /// The file of one of the kernel's own modules that is below `kernel/drivers/xen` (`xen-gntdev`).
-    pub fn xen_module(&self, name: &str) -> PathBuf {
+    /// One of the kernel's own modules that are below `kernel/drivers/xen` (`xen-gntdev`), decompressed.
+    pub fn xen_module(&self, name: &str) -> Result<Vec<u8>> {
         let drivers = self.root.join("lib/modules").join(&self.release).join("kernel/drivers/xen");
-        let direct = drivers.join(format!("{name}.ko"));
-        if direct.exists() { direct } else { drivers.join(name).join(format!("{name}.ko")) }
+        let places = [format!("{name}.ko"), format!("{name}/{name}.ko")].map(|place| drivers.join(place));
+        for plain in &places {
+            // 6.1 has its modules as they are, 6.12 compressed.
+            let packed = plain.with_extension("ko.xz");
+            if packed.exists() {
+                return command::output(Command::new("xz").arg("-dc").arg(packed));
+            }
+            if plain.exists() {
+                return fs::read(plain).with_context(|| format!("cannot read {}", plain.display()));
+            }
+        }
+        bail!("kernel {} has no module {name} below {}", self.release, drivers.display())
     }
 }
 

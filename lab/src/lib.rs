@@ -20,18 +20,22 @@
 //! | [`qemu`], [`session`] | one boot and its two lines; what is asked of a boot and what came of it |
 //! | [`scenario`] | scenario files, which of them share a boot, results |
 //! | [`tools`] | `vesper` and `vesperd` as static programs |
-//! | [`paths`], [`progress`], [`command`] | where things live; what the user sees; running host commands |
+//! | [`paths`], [`progress`], [`command`], [`digest`] | where things live; what the user sees; host commands; cache keys |
 
 pub mod command;
 pub mod cpio;
+pub mod digest;
 pub mod guest;
 pub mod host_packages;
 pub mod image;
 pub mod kernel;
 pub mod mirror;
+pub mod modules;
 pub mod paths;
 pub mod progress;
 pub mod qemu;
+pub mod scenario;
 pub mod session;
 pub mod suite;
+pub mod tools;
 pub mod unpack;

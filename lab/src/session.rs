@@ -143,8 +143,12 @@ impl Prepared {
         for Added { from, to } in &lab.added {
             archive.host_file(to, from)?;
         }
-        let vesper = if lab.vesper.is_empty() { "no" } else { "yes" };
-        let config = format!("NONCE={nonce}\nGUESTS={}\nMODE={mode}\nVESPER={vesper}\n", lab.guests.count);
+        let word = |yes: bool| if yes { "yes" } else { "no" };
+        let (vesper, attach) = (word(!lab.vesper.is_empty()), word(!lab.guests.modules.is_empty()));
+        let config = format!(
+            "NONCE={nonce}\nGUESTS={}\nMODE={mode}\nVESPER={vesper}\nATTACH={attach}\n",
+            lab.guests.count
+        );
         archive.file("/lab/config", 0o644, config.as_bytes());
         archive.file("/lab/script", 0o755, script.as_bytes());
         let initramfs = logs.join("dom0.cpio");

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# What scenarios use. A failed expectation says what was wanted and what was seen, and ends the scenario.
+OUT=/tmp/scenario-output
+KO=/lab/modules
+
+fail() { echo "FAILED: $*"; exit 1; }
+note() { echo "-- $*"; }
+
+# expect_status STATUS COMMAND…: runs it; its output is shown and kept for expect_text.
+expect_status() {
+  wanted=$1; shift
+  echo "\$ $*"
+  "$@" > $OUT 2>&1
+  got=$?
+  cat $OUT
+  [ $got -eq $wanted ] || fail "status $got and not $wanted from: $*"
+}
+# expect_text TEXT…: the last output holds each.
+expect_text() { for text in "$@"; do grep -qF -e "$text" $OUT || fail "no \"$text\" in the output above"; done; }
+expect_no_text() { for text in "$@"; do ! grep -qF -e "$text" $OUT || fail "\"$text\" in the output above"; done; }
+# expect_equal WHAT GOT WANTED
+expect_equal() { [ "$2" = "$3" ] || fail "$1 is \"$2\" and not \"$3\""; echo "-- $1: $2"; }
+
+# wait_for SECONDS WHAT COMMAND…: until the command succeeds.
+wait_for() {
+  seconds=$1; what=$2; shift 2
+  until_=$(($(cut -d. -f1 /proc/uptime) + seconds))
+  until "$@" > /dev/null 2>&1; do
+    [ $(cut -d. -f1 /proc/uptime) -lt $until_ ] || fail "$what: not within $seconds s"
+    usleep 200000
+  done
+}
+
+# mark_log DOM remembers where the guest's console log ends; new_log DOM prints what came since.
+mark_log() { guest-log $1 | wc -l > /tmp/log-mark.$1; }
+new_log() { guest-log $1 | tail -n +$(($(cat /tmp/log-mark.$1) + 1)); }
+log_has() { new_log $1 | grep -qF -e "$2"; }
+expect_log() { wait_for 15 "\"$2\" in the console log of guest $1" log_has "$1" "$2"; echo "-- guest $1 said: $2"; }
+
+# The guest's own word on a module: whether its kernel has it.
+has_module() { guest $1 "grep -q '^$2 ' /proc/modules"; }
+expect_module() { has_module $1 $2 || fail "guest $1 has no module $2"; }
+expect_no_module() { ! has_module $1 $2 || fail "guest $1 has module $2"; }
+
+# check_works DOM: a load and an unload go through; used after each mishap.
+check_works() {
+  expect_status 0 vesper insmod $1 $KO/answer.ko answer=7
+  expect_status 0 vesper rmmod $1 answer
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Scenarios: shell scripts of `lab/scenarios` that run in dom0. A line `#: WORD…` in each says what it needs, and
+//! those that need the same machine share a boot.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::guest::Kind;
+use crate::paths;
+use crate::qemu::Event;
+use crate::session::{self, Added, Lab};
+use crate::suite::Xen;
+
+/// What a scenario says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// `guests=N`
+    pub guests: u32,
+    /// `vcpus=N` of each guest.
+    pub vcpus: u32,
+    /// `memory=MIB` of each guest.
+    pub memory: u32,
+    /// `frontend=no`: the guests have no VESPER module and are not attached.
+    pub frontend: bool,
+    /// `guest=KIND`, if it makes sense for one kind only.
+    pub kind: Option<Kind>,
+    /// `kernel=SERIES`, if it makes sense for one only.
+    pub kernel: Option<String>,
+    /// `xen=VERSION`, if it makes sense for one only.
+    pub xen: Option<Xen>,
+    /// `alone`: leaves its machine in a state that no other scenario should see.
+    pub alone: bool,
+    /// `core`: guards the main job, part of every test run.
+    pub core: bool,
+    /// `limit=SECONDS`
+    pub limit: u64,
+}
+
+impl Default for Needs {
+    fn default() -> Self {
+        Self {
+            guests: 1,
+            vcpus: 1,
+            memory: 192,
+            frontend: true,
+            kind: None,
+            kernel: None,
+            xen: None,
+            alone: false,
+            core: false,
+            limit: 120,
+        }
+    }
+}
+
+impl Needs {
+    /// Reads the `#:` lines of a script.
+    fn parse(text: &str) -> Result<Self> {
+        let mut needs = Self::default();
+        for word in text.lines().filter_map(|line| line.strip_prefix("#:")).flat_map(str::split_whitespace) {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("guests", value) => needs.guests = value.parse().with_context(|| word.to_string())?,
+                ("vcpus", value) => needs.vcpus = value.parse().with_context(|| word.to_string())?,
+                ("memory", value) => needs.memory = value.parse().with_context(|| word.to_string())?,
+                ("limit", value) => needs.limit = value.parse().with_context(|| word.to_string())?,
+                ("frontend", "no") => needs.frontend = false,
+                ("guest", value) => needs.kind = Some(value.parse()?),
+                ("kernel", value) => needs.kernel = Some(value.to_string()),
+                ("xen", value) => needs.xen = Some(value.parse()?),
+                ("alone", "") => needs.alone = true,
+                ("core", "") => needs.core = true,
+                _ => bail!("a scenario cannot need {word:?}"),
+            }
+        }
+        Ok(needs)
+    }
+}
+
+/// A scenario.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its file's name without `.sh`.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// What it says about itself.
+    pub needs: Needs,
+}
+
+/// All scenarios of `lab/scenarios`, by name.
+pub fn all() -> Result<Vec<Scenario>> {
+    let dir = paths::workspace().join("lab/scenarios");
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if path.extension().is_none_or(|extension| extension != "sh") || name == "lib" {
+            continue;
+        }
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let needs = Needs::parse(&text).with_context(|| format!("{}: its #: line", path.display()))?;
+        found.push(Scenario { name, path, needs });
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// Those of `names`; an unknown name is an error that lists the known ones.
+pub fn named(names: &[String]) -> Result<Vec<Scenario>> {
+    let all = all()?;
+    names
+        .iter()
+        .map(|name| {
+            all.iter().find(|scenario| scenario.name == *name).cloned().with_context(|| {
+                let known: Vec<_> = all.iter().map(|scenario| scenario.name.as_str()).collect();
+                format!("no scenario {name:?}; there is {}", known.join(", "))
+            })
+        })
+        .collect()
+}
+
+/// What came of a scenario.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Which.
+    pub name: String,
+    /// Whether it passed.
+    pub ok: bool,
+    /// How long it took, its share of no boot.
+    pub took: Duration,
+    /// What it printed, or why it could not run.
+    pub output: String,
+}
+
+/// The machine that a scenario runs on, made from the wanted one.
+pub type Compose<'a> = &'a dyn Fn(&Needs) -> Result<Lab>;
+
+/// Runs scenarios, as many as can in one boot, and reports each as soon as it is known.
+pub fn run(scenarios: &[Scenario], compose: Compose<'_>, report: &mut dyn FnMut(&Verdict)) -> Result<()> {
+    let mut left: VecDeque<Scenario> = scenarios.iter().cloned().collect();
+    while let Some(first) = left.front() {
+        let machine = Needs { core: false, limit: 0, ..first.needs.clone() };
+        let fits = |scenario: &Scenario| {
+            !machine.alone
+                && !scenario.needs.alone
+                && Needs { core: false, limit: 0, ..scenario.needs.clone() } == machine
+        };
+        let batch: Vec<Scenario> = left
+            .iter()
+            .enumerate()
+            .filter(|(at, scenario)| *at == 0 || fits(scenario))
+            .map(|(_, s)| s.clone())
+            .collect();
+        let done = boot(&batch, &compose(&machine)?, report);
+        left.retain(|scenario| !done.contains(&scenario.name));
+    }
+    Ok(())
+}
+
+/// One boot: runs the batch up to the first failure. Gives the names of those with a verdict.
+fn boot(batch: &[Scenario], lab: &Lab, report: &mut dyn FnMut(&Verdict)) -> Vec<String> {
+    let mut lab = lab.clone();
+    let scenario_file =
+        |path: &Path| format!("/lab/scenarios/{}", path.file_name().unwrap_or_default().to_string_lossy());
+    lab.added.extend(batch.iter().map(|s| Added { from: s.path.clone(), to: scenario_file(&s.path) }));
+    let library = paths::workspace().join("lab/scenarios/lib.sh");
+    lab.added.push(Added { to: scenario_file(&library), from: library });
+    let script: String =
+        batch.iter().map(|s| format!("run_scenario {} {}\n", s.name, s.needs.limit)).collect();
+    let script = format!("{}\n{script}", include_str!("../dom0/run-scenarios"));
+    let limit = Duration::from_secs(batch.iter().map(|s| s.needs.limit + 30).sum());
+
+    let mut done = Vec::new();
+    let mut current: Option<(String, Instant)> = None;
+    let mut output = Vec::new();
+    let outcome = session::run(&lab, &script, limit, &mut |event| match event {
+        Event::Output(bytes) => output.extend(bytes),
+        Event::Mark(mark) => match *mark.split(' ').collect::<Vec<_>>() {
+            ["begin", name] => {
+                output.clear();
+                current = Some((name.to_string(), Instant::now()));
+            }
+            ["end", name, status] => {
+                let took = current.take().map_or(Duration::ZERO, |(_, since)| since.elapsed());
+                let said = String::from_utf8_lossy(&std::mem::take(&mut output)).into_owned();
+                report(&Verdict { name: name.to_string(), ok: status == "0", took, output: said });
+                done.push(name.to_string());
+            }
+            _ => {}
+        },
+        Event::End => {}
+    });
+    if let Err(error) = outcome {
+        // The machine went away: in the middle of a scenario that is its failure, before the first one it would
+        // happen to all of them again.
+        let said = format!("{}\n{error:#}", String::from_utf8_lossy(&output));
+        let failed: Vec<String> = match current {
+            Some((name, _)) => vec![name],
+            None if done.is_empty() => batch.iter().map(|s| s.name.clone()).collect(),
+            None => Vec::new(),
+        };
+        for name in failed {
+            report(&Verdict { name: name.clone(), ok: false, took: Duration::ZERO, output: said.clone() });
+            done.push(name);
+        }
+    }
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn needs_are_read() -> Result<()> {
+        let needs = Needs::parse("# text\n#: guests=4 vcpus=2 core\n#: alone limit=30 guest=pvh\n")?;
+        assert_eq!(
+            needs,
+            Needs {
+                guests: 4,
+                vcpus: 2,
+                core: true,
+                alone: true,
+                limit: 30,
+                kind: Some(Kind::Pvh),
+                ..Needs::default()
+            }
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn an_unknown_need_is_refused() {
+        let error = Needs::parse("#: gests=4\n").expect_err("it is misspelt");
+        assert!(error.to_string().contains("gests=4"), "{error}");
+    }
+
+    #[test]
+    fn every_scenario_of_the_lab_can_be_read() -> Result<()> {
+        assert!(!all()?.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let error = named(&["insmodd".to_string()]).expect_err("there is no such scenario");
+        assert!(error.to_string().contains("insmod"), "{error}");
+    }
+}

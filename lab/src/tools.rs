@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `vesper` and `vesperd` as static programs, which run in any dom0 whatever its libraries.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{command, paths, progress};
+
+/// The only target whose static C library every Debian toolchain brings along (libc6-dev).
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The programs.
+const NAMES: [&str; 2] = ["vesper", "vesperd"];
+
+/// Builds both and gives their paths. Cargo knows what is fresh.
+pub fn build() -> Result<Vec<PathBuf>> {
+    let dir = paths::target().join("lab-static");
+    progress::step("building vesper and vesperd (static)", || {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(paths::workspace()).env("RUSTFLAGS", "-C target-feature=+crt-static");
+        cargo.args(["build", "--release", "--target", TARGET, "--target-dir"]).arg(&dir);
+        cargo.args(NAMES.iter().flat_map(|name| ["-p", name]));
+        command::output(&mut cargo).map(|_| ())
+    })?;
+    let built: Vec<PathBuf> = NAMES.iter().map(|name| dir.join(TARGET).join("release").join(name)).collect();
+    built.iter().try_for_each(|path| must_be_static(path))?;
+    Ok(built)
+}
+
+/// A program that asks for an interpreter or a library would not start in dom0.
+fn must_be_static(path: &std::path::Path) -> Result<()> {
+    let headers = command::text(Command::new("readelf").args(["-lWd"]).arg(path))
+        .with_context(|| format!("{} was not built", path.display()))?;
+    if headers.contains("INTERP") || headers.contains("(NEEDED)") {
+        bail!("{} is not static; its headers:\n{headers}", path.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The machine that a lab command asks for, with everything built that goes into it.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use vesper_lab::guest::{Guests, Kind};
+use vesper_lab::scenario::Needs;
+use vesper_lab::session::{Added, Lab};
+use vesper_lab::suite::Xen;
+use vesper_lab::{host_packages, kernel, modules, tools};
+
+use crate::kmod;
+
+/// Which platform: the options that every lab command has.
+#[derive(Args, Clone, Debug)]
+pub struct Platform {
+    /// Xen version: 4.17 (Debian bookworm) or 4.20 (Debian trixie).
+    #[arg(long, value_name = "VERSION", default_value = "4.17")]
+    pub xen: Xen,
+    /// How Xen runs the guests: pv or pvh.
+    #[arg(long, value_name = "KIND", default_value = "pv")]
+    pub guest: Kind,
+    /// The guests' kernel: a series (6.1, 6.12) or a release whose headers are installed.
+    #[arg(long, value_name = "VERSION", default_value = "6.1")]
+    pub kernel: String,
+}
+
+impl Default for Platform {
+    fn default() -> Self {
+        Self { xen: Xen::V4_17, guest: Kind::Pv, kernel: "6.1".to_string() }
+    }
+}
+
+impl Platform {
+    /// As a scenario's list of results names it: what differs from the default.
+    pub fn label(&self) -> String {
+        let default = Self::default();
+        let mut label = String::new();
+        if self.xen != default.xen {
+            label += &format!(" xen-{}", self.xen);
+        }
+        if self.guest != default.guest {
+            label += &format!(" {}", self.guest);
+        }
+        if self.kernel != default.kernel {
+            label += &format!(" kernel-{}", self.kernel);
+        }
+        label
+    }
+
+    /// Builds what a machine with these needs takes. `bare`: without VESPER.
+    pub fn compose(&self, needs: &Needs, bare: bool) -> Result<Lab> {
+        host_packages::ensure()?;
+        let kernel = needs.kernel.clone().unwrap_or_else(|| self.kernel.clone());
+        let mut front = Vec::new();
+        let mut vesper = Vec::new();
+        let mut added = Vec::new();
+        if !bare {
+            vesper = tools::build()?;
+            added = samples(&kernel)?;
+            if needs.frontend {
+                front.push(kmod::build(Some(&kernel::release(&kernel)?), None)?.join("vesper_front.ko"));
+            }
+        }
+        let guests = Guests {
+            count: needs.guests,
+            kind: needs.kind.unwrap_or(self.guest),
+            vcpus: needs.vcpus,
+            memory: needs.memory,
+            parameters: String::new(),
+            modules: front,
+        };
+        Ok(Lab { xen: needs.xen.unwrap_or(self.xen), kernel, guests, vesper, added })
+    }
+}
+
+/// The sample modules as files of dom0: /lab/modules, and /lab/modules/other for a kernel that is not the guest's.
+fn samples(wanted: &str) -> Result<Vec<Added>> {
+    let dir = modules::build(wanted)?;
+    let other = if kernel::release(wanted)?.starts_with("6.1.") { "6.12" } else { "6.1" };
+    let mut added = Vec::new();
+    for name in
+        ["answer.ko", "busy.ko", "einit.ko", "unknown_symbol.ko", "slowinit.ko", "big.ko", "big.crc32"]
+    {
+        added.push(Added { from: dir.join(name), to: format!("/lab/modules/{name}") });
+    }
+    added.push(Added {
+        from: modules::build(other)?.join("answer.ko"),
+        to: "/lab/modules/other/answer.ko".to_string(),
+    });
+    Ok(added)
+}
+
+/// Reads `HOSTFILE[:PATH]`.
+pub fn added(text: &str) -> Result<Added> {
+    let (from, to) = match text.split_once(':') {
+        Some((from, to)) => (PathBuf::from(from), Some(to.to_string())),
+        None => (PathBuf::from(text), None),
+    };
+    let Some(name) = from.file_name().filter(|_| from.is_file()) else {
+        bail!("--add {text}: {} is not a file", from.display());
+    };
+    let to = to.unwrap_or_else(|| format!("/root/{}", name.to_string_lossy()));
+    if !to.starts_with('/') {
+        bail!("--add {text}: the path in dom0 must begin with a slash");
+    }
+    Ok(Added { from, to })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_added_where_it_is_wanted() -> Result<()> {
+        let this = file!().rsplit('/').next().unwrap_or_default();
+        let path = format!("{}/src/{this}", env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(added(&path)?.to, format!("/root/{this}"));
+        assert_eq!(added(&format!("{path}:/etc/x"))?.to, "/etc/x");
+        assert!(added(&format!("{path}:etc/x")).is_err(), "a relative path in dom0");
+        assert!(added("/no/such/file").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_label_names_what_is_not_the_default() {
+        assert_eq!(Platform::default().label(), "");
+        let other = Platform { guest: Kind::Pvh, kernel: "6.12".to_string(), ..Platform::default() };
+        assert_eq!(other.label(), " pvh kernel-6.12");
+    }
+}
