@@ -69,7 +69,7 @@ pub trait Devices: Send {
 /// The machine as dom0 sees it.
 pub trait Host: Send + Sync {
     /// Opens the devices for one guest; the event channels are restricted to it. A guest that does not exist is
-    /// noticed at the first use at the latest.
+    /// noticed at the first use at the latest. dom0 itself cannot be opened so: Linux restricts to a guest only.
     ///
     /// # Errors
     /// [`Error::Open`] if a device file cannot be opened.

@@ -208,7 +208,11 @@ fn only_free_ports_of_this_guest_can_be_bound() {
     {
         assert!(matches!(refused, Err(Error::NotBound(_))));
     }
-    assert_eq!(others.counters().ports_bound, 0);
+    let second = machine.open(ID).unwrap();
+    for refused in [second.notify(local), second.unmask(local), second.unbind(local)] {
+        assert!(matches!(refused, Err(Error::NotBound(_))), "bound by another descriptor of the same guest");
+    }
+    assert_eq!((others.counters().ports_bound, second.counters().ports_bound), (0, 0));
     devices.unbind(local).unwrap();
     assert!(matches!(devices.unbind(local), Err(Error::NotBound(_))));
     assert!(!guest.is_bound(remote));
@@ -313,6 +317,8 @@ fn a_destroyed_domain_is_dying_until_its_last_page_is_unmapped() {
     assert!(!machine.domain(ID).unwrap().unwrap().dying);
     machine.destroy(ID);
     drop(pages);
+    // Reused, one of these would have wiped the text.
+    let _fresh = [guest.alloc_page(), guest.alloc_page()];
     let dying = machine.domain(ID).unwrap().expect("a zombie shows");
     assert!(dying.dying && dying.uuid == UUID);
     let text: Vec<u8> = (0..10).map(|at| byte(&mapping, PAGE_SIZE + 9 + at)).collect();

@@ -11,7 +11,8 @@
 //!   local port pending; a closed end leaves the other one unbound;
 //! * the notification at unmap holds its port open, as gntdev does, so it works also when the devices close first.
 //!
-//! Where it differs: a guest may have any number of grants up to its memory (Xen: 32,768 by default), and devices opened
+//! Where it differs: a guest may have any number of grants up to its memory (Xen: 32,768 by default), one grant any
+//! number of mappings (Xen counts them in 8 bits, a PV dom0 makes two for each), and devices opened
 //! for a domain stay with that domain, so they never reach a later one of the same number.
 
 mod events;
