@@ -22,11 +22,16 @@
 //! 4. No allocation, no stack of the size of a page, no panic that can be reached.
 #![no_std]
 
+#[cfg(feature = "loopback")]
+extern crate std;
+
 pub mod action;
 pub mod comm;
 #[cfg(feature = "kernel")]
 pub mod ffi;
 pub mod frontend;
+#[cfg(feature = "loopback")]
+pub mod loopback;
 pub mod modules;
 pub mod traits;
 

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The real frontend core as a guest of this process: feature `loopback`, for the tests of the host's side.
+//!
+//! [`LoopFrontend`] is what the C part of the kernel module is, over [`LoopGuest`] and a xenstore: the same life cycle
+//! (`device`), pages that are really granted (`pages`). In place of the guest's kernel there is a [`FakeKernel`], whose
+//! loads do what a test says.
+
+mod device;
+mod kernel;
+mod pages;
+
+use std::boxed::Box;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use std::vec::Vec;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use vesper_grant::loopback::LoopGuest;
+use vesper_xenstore::Store;
+
+use device::Device;
+pub use kernel::{FakeKernel, Reaction, Work};
+use kernel::{Order, Shared};
+
+/// A guest with the frontend module loaded. Dropping it is a guest whose kernel stopped: nothing is said any more and
+/// nothing given back.
+#[must_use = "a frontend that is dropped stands still"]
+pub struct LoopFrontend {
+    kernel: FakeKernel,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl LoopFrontend {
+    /// Loads the frontend module in `guest`. `store` is the guest's own connection (relative paths are its own).
+    ///
+    /// # Panics
+    ///
+    /// If the watch of the device's directory is refused.
+    pub fn start(guest: LoopGuest, store: impl Store + 'static, kernel: FakeKernel) -> Self {
+        let store: Arc<dyn Store> = Arc::new(store);
+        let watch = store.watch(device::DEVICES).expect("a guest may watch its own directory");
+        let for_thread = kernel.clone();
+        let thread = thread::spawn(move || {
+            let mut table = Box::new([kernel::NO_MODULE; crate::modules::TABLE_ENTRIES]);
+            let device = Device::new(guest, store, watch, for_thread, &mut table[..]);
+            live(device);
+        });
+        Self { kernel, thread: Some(thread) }
+    }
+
+    /// The kernel that it was started with.
+    pub fn kernel(&self) -> &FakeKernel {
+        &self.kernel
+    }
+
+    /// Suspended and resumed, as after a migration: every grant and port is gone, the nodes are as the toolstack made
+    /// them.
+    pub fn resume(&self) {
+        self.kernel.0.order(Order::Resume);
+    }
+
+    /// `rmmod vesper_front`: everything is given back, the state is Closed.
+    pub fn unload(mut self) {
+        self.end(Order::Unload);
+    }
+
+    fn end(&mut self, order: Order) {
+        self.kernel.0.order(order);
+        let Some(thread) = self.thread.take() else { return };
+        if thread.join().is_err() && !thread::panicking() {
+            panic!("the frontend's thread panicked");
+        }
+    }
+}
+
+impl Drop for LoopFrontend {
+    fn drop(&mut self) {
+        self.end(Order::Stop);
+    }
+}
+
+/// The frontend's thread. Returns when told to.
+fn live(mut device: Device<'_>) {
+    let shared: Arc<Shared> = Arc::clone(&device.kernel.0);
+    loop {
+        let mut wait_for: Vec<BorrowedFd<'_>> = Vec::new();
+        let store = Arc::clone(&device.store);
+        wait_for.push(store.wake_fd());
+        wait_for.push(shared.wake.as_fd());
+        let event: Option<OwnedFd> = if shared.is_deaf() { None } else { device.event_fd() };
+        wait_for.extend(event.as_ref().map(AsFd::as_fd));
+        let mut fds: Vec<_> = wait_for.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        // Grants that the host still held are tried again, as the kernel does it.
+        let timeout = if device.owes_grants() { PollTimeout::from(10u8) } else { PollTimeout::NONE };
+        let _ = poll(&mut fds, timeout); // EINTR: look around, nothing lost
+
+        store.drain_wake();
+        let _ = shared.wake.read(); // EAGAIN: nothing was written
+        while let Some(order) = shared.next_order() {
+            match order {
+                Order::Stop => return,
+                Order::Unload => return device.unload(),
+                Order::Resume => device.resume(),
+            }
+        }
+        device.settle_grants();
+        device.look();
+        while let Some((status, nanos)) = shared.next_result() {
+            device.finished(status, nanos);
+        }
+        if !shared.is_deaf() && device.take_event(Duration::ZERO) {
+            device.run();
+        }
+    }
+}
