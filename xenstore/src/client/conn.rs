@@ -195,10 +195,11 @@ impl Conn {
                     wrong = state.accept(frame).err();
                 }
             });
-            match (parsed, wrong) {
-                (Err(malformed), _) => break format!("malformed message from xenstored: {malformed}"),
-                (Ok(()), Some(why)) => break why,
-                (Ok(()), None) => {}
+            let malformed = |error| format!("malformed message from xenstored: {error}");
+            if let Some(why) = wrong.or(parsed.err().map(malformed)) {
+                // Still under the lock: a caller whose answer was thrown away must find the reason.
+                state.end(&why);
+                break why;
             }
         };
         self.end(&why);
@@ -206,12 +207,7 @@ impl Conn {
 
     /// Ends the connection for ever and releases every waiter.
     fn end(&self, why: &str) {
-        let mut state = lock(&self.state);
-        state.dead.get_or_insert_with(|| why.to_owned());
-        // Dropping the senders is what the waiters see.
-        state.pending.clear();
-        state.orphans.clear();
-        drop(state);
+        lock(&self.state).end(why);
         self.transport.shut();
         self.wake.signal();
     }
@@ -240,6 +236,13 @@ impl Conn {
 }
 
 impl State {
+    /// Notes the first reason; drops the senders, which is what the waiters see.
+    fn end(&mut self, why: &str) {
+        self.dead.get_or_insert_with(|| why.to_owned());
+        self.pending.clear();
+        self.orphans.clear();
+    }
+
     fn add(&mut self, pending: Pending) -> u32 {
         // 0 is what the device answers to WATCH and UNWATCH; an id still in use belongs to a request that
         // xenstored has not answered for four billion others.

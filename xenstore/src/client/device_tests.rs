@@ -12,6 +12,14 @@ use super::{Client, TIME_LIMIT};
 use crate::wire::{Frame, HEADER_LEN, Header, Kind};
 use crate::{Error, Store, Tx};
 
+fn pair() -> (UnixStream, UnixStream) {
+    let (mine, kernel) = UnixStream::pair().unwrap();
+    mine.set_nonblocking(true).unwrap();
+    // So that a client which asks too little fails the test instead of hanging it.
+    kernel.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    (mine, kernel)
+}
+
 fn next(mut kernel: &UnixStream) -> Frame {
     let mut header = [0; HEADER_LEN];
     kernel.read_exact(&mut header).unwrap();
@@ -37,8 +45,7 @@ fn over(fd: impl Into<OwnedFd>, limit: Duration) -> Client {
 
 #[test]
 fn watch_answers_have_no_id_and_events_have_garbage() {
-    let (mine, kernel) = UnixStream::pair().unwrap();
-    mine.set_nonblocking(true).unwrap();
+    let (mine, kernel) = pair();
     let client = over(mine, TIME_LIMIT);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -69,8 +76,7 @@ fn watch_answers_have_no_id_and_events_have_garbage() {
 
 #[test]
 fn the_kernel_counts_the_header_in_its_limit() {
-    let (mine, kernel) = UnixStream::pair().unwrap();
-    mine.set_nonblocking(true).unwrap();
+    let (mine, kernel) = pair();
     let client = over(mine, TIME_LIMIT);
     let fits = 4096 - HEADER_LEN - "/t\0".len();
     let error = client.write(Tx::NONE, "/t", &vec![0; fits + 1]).unwrap_err();
