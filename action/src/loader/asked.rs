@@ -123,6 +123,7 @@ impl Loader {
             self.late(&result, now);
             return Ok(());
         }
+        self.last_result = Some(result.command);
         self.knowledge.result(result.command, result.status);
         self.finish(
             current.id,
@@ -141,6 +142,10 @@ impl Loader {
 
     /// A result whose command has had its outcome, or is of another run: no lie, but nobody waits for it any more.
     fn late(&mut self, result: &CommandResult, now: Instant) {
+        // After a reconnection the guest tells its last result again, because it cannot know that it was heard.
+        if self.last_result == Some(result.command) {
+            return;
+        }
         self.counters.late_results += 1;
         let known = self.knowledge.result(result.command, result.status);
         let Self { log_limit, label, .. } = self;
@@ -177,8 +182,10 @@ impl Loader {
             (Command::Load { .. }, _) => modules.iter().any(|module| module.command == current.id),
             (Command::Unload { name }, _) => !modules.iter().any(|module| module.name == *name),
         };
-        let mut outcome = Outcome::failed(Failure::Interrupted { outcome_unknown: true });
-        if done && current.phase == Phase::Running {
+        // Before it ran nothing can have been done, whatever the list says.
+        let ran = current.phase == Phase::Running;
+        let mut outcome = Outcome::failed(Failure::Interrupted { outcome_unknown: ran });
+        if ran && done {
             outcome.result = Ok(());
         }
         self.finish(current.id, outcome);

@@ -37,6 +37,8 @@ pub struct Loader {
     /// The parts of a report that have come so far.
     report: Vec<LoadedModule>,
     finished: VecDeque<Finished>,
+    /// The command whose result was taken in last.
+    last_result: Option<CommandId>,
     counters: Counters,
     log_limit: LogLimit,
 }
@@ -115,6 +117,7 @@ impl Loader {
             knowledge: Knowledge::default(),
             report: Vec::new(),
             finished: VecDeque::new(),
+            last_result: None,
             counters: Counters::default(),
             log_limit: LogLimit::default(),
         }
