@@ -47,3 +47,37 @@ check_works() {
   expect_status 0 vesper insmod $1 $KO/answer.ko answer=7
   expect_status 0 vesper rmmod $1 answer
 }
+
+# The daemon of this dom0: its process, and how it is started anew (more options as arguments).
+daemon() { cat /run/vesperd.pid; }
+start_daemon() {
+  vesperd "$@" >> /var/log/vesperd.log 2>&1 &
+  echo $! > /run/vesperd.pid
+  wait_for 15 "vesperd's answer" vesper list
+}
+stop_daemon() {
+  pid_=$(daemon)
+  kill ${1:--TERM} $pid_
+  wait_for 15 "the end of vesperd" sh -c "! kill -0 $pid_"
+}
+# connected DOM: whether VESPER's device of the guest is connected on both sides.
+connected() {
+  id_=$(domid $1) || return 1
+  [ "$(xenstore-read /local/domain/0/backend/vesper/$id_/0/state)" = 4 ] &&
+    [ "$(xenstore-read /local/domain/$id_/device/vesper/0/state)" = 4 ]
+}
+domid() { case $1 in *[!0-9]*) xl domid $1 ;; *) echo $1 ;; esac; }
+
+# What must come back to where it was: active grants and event channels of a guest, xenstore nodes of its device, the
+# daemon's descriptors. One line.
+usage() {
+  xl dmesg -c > /dev/null
+  xl debug-keys g
+  grants_=$(xl dmesg | awk -v guest="d$1" '/grant-table for remote/ { mine = ($0 ~ "remote " guest "[ (]") } mine && /^\(XEN\) *\[0x/ { n++ } END { print n + 0 }')
+  ports_=$(lsevtchn $1 2> /dev/null | grep -c .)
+  own_=$(lsevtchn 0 2> /dev/null | grep -c .)
+  nodes_=$(xenstore-ls /local/domain/$1/device/vesper 2> /dev/null | grep -c .)
+  back_=$(xenstore-ls /local/domain/0/backend/vesper 2> /dev/null | grep -c .)
+  files_=$(ls /proc/$(daemon)/fd | grep -c .)
+  echo "grants=$grants_ ports=$ports_ dom0-ports=$own_ nodes=$nodes_ backend-nodes=$back_ descriptors=$files_"
+}

@@ -6,9 +6,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{Result, bail};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
 
 use crate::image::{Root, with_busybox};
+use crate::{command, paths};
 
 /// How Xen runs the guests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -76,6 +79,7 @@ impl Guests {
         archive.file("/lab/setup", 0o755, include_bytes!("../guest/setup"));
         archive.file("/lab/agent", 0o755, include_bytes!("../guest/agent"));
         archive.file("/lab/freeze", 0o755, include_bytes!("../guest/freeze"));
+        archive.host_file("/lab/realtime-spin", &spin()?)?;
         Ok(archive.finish())
     }
 
@@ -89,4 +93,17 @@ impl Guests {
              on_poweroff = \"destroy\"\non_reboot = \"restart\"\non_crash = \"preserve\"\n"
         )
     }
+}
+
+/// Builds the program of `lab/guest/spin.c`, static: busybox has no way to become a real-time task.
+fn spin() -> Result<PathBuf> {
+    let source = paths::workspace().join("lab/guest/spin.c");
+    let program = paths::lab().join("realtime-spin");
+    let age = |path: &PathBuf| path.metadata().and_then(|about| about.modified());
+    if !age(&program).is_ok_and(|built| age(&source).is_ok_and(|written| written < built)) {
+        std::fs::create_dir_all(paths::lab())
+            .with_context(|| format!("cannot create {}", paths::lab().display()))?;
+        command::output(Command::new("gcc").args(["-O2", "-static", "-o"]).arg(&program).arg(&source))?;
+    }
+    Ok(program)
 }
