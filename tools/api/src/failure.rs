@@ -36,6 +36,8 @@ pub enum ErrorKind {
     DaemonUnreachable,
     /// The daemon, the device or the connection went away midway. What the guest did is not known.
     OutcomeUnknown,
+    /// The connection to the guest was lost before it had the whole command. Nothing of it was kept.
+    Interrupted,
     /// The daemon itself failed, for example because xenstore did not answer.
     Internal,
     /// The time limit passed. A late result is taken in when it comes.
@@ -53,7 +55,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, in the order of the exit statuses.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Refused,
         Self::Busy,
         Self::BadRequest,
@@ -66,6 +68,7 @@ impl ErrorKind {
         Self::GuestGone,
         Self::DaemonUnreachable,
         Self::OutcomeUnknown,
+        Self::Interrupted,
         Self::Internal,
         Self::Unknown,
         Self::TimedOut,
@@ -84,7 +87,11 @@ impl ErrorKind {
             | Self::ModulesLoaded
             | Self::QueueFull => 2,
             Self::NoSuchGuest | Self::NotAttached | Self::GuestGone => 3,
-            Self::DaemonUnreachable | Self::OutcomeUnknown | Self::Internal | Self::Unknown => 4,
+            Self::DaemonUnreachable
+            | Self::OutcomeUnknown
+            | Self::Interrupted
+            | Self::Internal
+            | Self::Unknown => 4,
             Self::TimedOut | Self::NoFrontend => 5,
             Self::NotPermitted => 6,
             Self::DeviceStopped => 7,

@@ -42,7 +42,8 @@ pub struct Guest {
     /// Which guest.
     #[serde(flatten)]
     pub guest: GuestRef,
-    /// State of its domain: `running`, `blocked`, `paused`, `shutdown`, `crashed`, `dying`… as `xl list` would say.
+    /// State of its domain: `running`, `idle`, `paused`, `shutdown`, `rebooting`, `suspended`, `crashed`, `dying` or
+    /// `unknown`.
     pub domain: String,
     /// State of its device.
     pub device: DeviceStatus,
@@ -56,7 +57,7 @@ pub struct Guest {
     pub modules: Vec<String>,
     /// Commands that wait or run.
     pub queue: usize,
-    /// For how long its kernel has been executing the current command, milliseconds, when that is past its time limit.
+    /// For how long its kernel has been at the current command, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub busy_ms: Option<u64>,
 }
@@ -73,7 +74,13 @@ pub struct GuestStatus {
     /// Boot id of its frontend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
-    /// Since the daemon has known the device.
+    /// Version of its frontend module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frontend: Option<String>,
+    /// Version of the protocol that both ends speak.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<u32>,
+    /// Since the daemon has known the guest.
     pub counters: Counters,
     /// Now held for this guest; zero when it is detached.
     pub in_use: InUse,
@@ -84,20 +91,28 @@ pub struct GuestStatus {
 pub struct Counters {
     /// Commands accepted.
     pub commands: u64,
+    /// Commands that ended well.
+    pub succeeded: u64,
+    /// Commands that did not.
+    pub errors: u64,
+    /// Results that came after their command had ended, or that belong to an earlier run of the daemon.
+    pub late_results: u64,
+    /// Requests taken from the ring.
+    pub requests: u64,
     /// Bytes of module images and arguments copied into the guest.
     pub bytes: u64,
-    /// Commands that failed.
-    pub errors: u64,
     /// Events of the guest that came with nothing to do.
     pub spurious_kicks: u64,
+    /// Times the device was stopped for a protocol error.
+    pub protocol_errors: u64,
+    /// Times the device was connected.
+    pub connections: u64,
 }
 
 /// Things held for a guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InUse {
-    /// Pages of the loader's ring; 0 when it is not mapped.
-    pub ring_pages: u64,
-    /// Grants mapped.
+    /// Grants mapped: the pages of its rings.
     pub grants: u64,
     /// Event channel ports bound.
     pub ports: u64,

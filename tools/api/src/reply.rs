@@ -86,8 +86,6 @@ pub struct Attached {
 pub struct Detached {
     /// The guest.
     pub guest: GuestRef,
-    /// It had no device before.
-    pub already: bool,
     /// From the request to the removed device, milliseconds.
     pub total_ms: u64,
 }

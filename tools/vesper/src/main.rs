@@ -1,3 +1,40 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! x
-fn main() {}
+//! The `vesper` command: asks vesperd, shows what it says, and exits with the status that goes with it.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `options` | the command line and its help |
+//! | `ask` | one request over the socket |
+//! | `show` | results and errors as text |
+
+mod ask;
+mod options;
+mod show;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use options::Options;
+use vesper_api::Reply;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let reply = match options.command.request() {
+        Ok((request, file)) => ask::ask(&options.socket, &request, file.as_ref()),
+        Err(failure) => Reply::from(Err(failure)),
+    };
+    let status = reply.status();
+    let mut text = Vec::new();
+    if options.json {
+        text = vesper_api::to_line(&reply);
+    } else {
+        match reply.into_result() {
+            Ok(done) => show::done(&mut text, &done),
+            Err(failure) => eprint!("{}", show::failure(options.command.name(), &failure)),
+        }
+    }
+    // A reader that has gone away has seen what it wanted; the status is still true.
+    let _ = io::stdout().write_all(&text);
+    ExitCode::from(status)
+}

@@ -1,3 +1,85 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! x
-fn main() {}
+//! The vesperd program: options, signals, and Xen's own devices.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Parser;
+use log::LevelFilter;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use vesper_xenstore::Store;
+use vesperd::config::{self, Config};
+
+/// The VESPER daemon of dom0: loads kernel probe modules into running guests.
+///
+/// It serves all guests of this machine and is asked by the command `vesper`. Usually systemd starts it:
+/// `systemctl start vesperd`, and its messages are in `journalctl -u vesperd`.
+#[derive(Parser)]
+#[command(version)]
+struct Options {
+    /// Configuration [default: /etc/vesper/vesper.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Listen here and not where the configuration says
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Attach every guest that appears, and those that are there
+    #[arg(long)]
+    auto_attach: bool,
+    /// Log more
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    vesperd::logging::init(if options.verbose { LevelFilter::Debug } else { LevelFilter::Info });
+    match serve(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(options: Options) -> anyhow::Result<()> {
+    let config = configure(&options)?;
+    let (stop, signal) = UnixStream::pair().context("a socket for signals")?;
+    for number in [SIGTERM, SIGINT] {
+        signal_hook::low_level::pipe::register(number, signal.try_clone()?).context("signal handlers")?;
+    }
+    let host = vesper_grant::XenHost::new().context("Xen cannot be reached (is this dom0?)")?;
+    let store = connect().context("xenstore cannot be reached (is this dom0?)")?;
+    let ready = || notify(&[sd_notify::NotifyState::Ready]);
+    let result = vesperd::run(Arc::new(host), store, Box::new(connect), &config, stop, ready);
+    notify(&[sd_notify::NotifyState::Stopping]);
+    Ok(result?)
+}
+
+fn configure(options: &Options) -> anyhow::Result<Config> {
+    let mut config = match &options.config {
+        Some(path) => Config::load(path)?,
+        None if Path::new(config::PATH).exists() => Config::load(Path::new(config::PATH))?,
+        None => Config::default(),
+    };
+    if let Some(socket) = &options.socket {
+        config.socket.clone_from(socket);
+    }
+    config.attach.all |= options.auto_attach;
+    Ok(config)
+}
+
+fn connect() -> Result<Arc<dyn Store>, vesper_xenstore::Error> {
+    Ok(Arc::new(vesper_xenstore::Client::connect()?))
+}
+
+/// Tells systemd, where it is there.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        log::warn!("systemd could not be told: {error}");
+    }
+}

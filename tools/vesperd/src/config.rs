@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `/etc/vesper/vesper.toml`: read once at start, refused as a whole with line and column if anything in it is wrong.
+//!
+//! `docs/config.md` explains each key.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use serde::Deserialize;
+use toml::Spanned;
+use vesper_xenback::Uuid;
+
+/// The configuration file unless another is named.
+pub const PATH: &str = "/etc/vesper/vesper.toml";
+
+/// What the daemon was told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Members of this group may use the socket, as root may.
+    pub group: String,
+    /// Where the socket is made.
+    pub socket: PathBuf,
+    /// Most bytes of a module image, before and after decompression.
+    pub image_bytes: u64,
+    /// Commands that may wait for one guest.
+    pub queue_length: usize,
+    /// Clients that may be connected at the same time.
+    pub connections: usize,
+    /// How long a command may take unless its request says otherwise.
+    pub timeout: Duration,
+    /// Which guests are attached as they appear.
+    pub attach: AttachRule,
+}
+
+/// Which guests are attached without being asked to.
+#[derive(Clone, Debug, Default)]
+pub struct AttachRule {
+    /// Every guest.
+    pub all: bool,
+    /// Guests whose name matches one of these shell patterns.
+    pub names: Vec<glob::Pattern>,
+    /// Guests with one of these UUIDs.
+    pub uuids: Vec<Uuid>,
+}
+
+impl AttachRule {
+    /// Whether a guest is to be attached.
+    pub fn matches(&self, name: &str, uuid: Uuid) -> bool {
+        self.all || self.uuids.contains(&uuid) || self.names.iter().any(|pattern| pattern.matches(name))
+    }
+}
+
+/// Why a configuration is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Something in it is wrong.
+    #[error("{path}:{line}:{column}: {message}")]
+    Wrong {
+        /// The file.
+        path: String,
+        /// Line, from 1.
+        line: usize,
+        /// Column in characters, from 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    group: Spanned<String>,
+    limits: Limits,
+    attach: Attach,
+    directories: Directories,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Limits {
+    image_bytes: Spanned<i64>,
+    queue_length: Spanned<i64>,
+    connections: Spanned<i64>,
+    timeout_seconds: Spanned<i64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Attach {
+    all: bool,
+    names: Vec<Spanned<String>>,
+    uuids: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Directories {
+    runtime: Spanned<PathBuf>,
+}
+
+fn unplaced<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            group: unplaced("vesper".into()),
+            limits: Limits::default(),
+            attach: Attach::default(),
+            directories: Directories::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            image_bytes: unplaced(vesper_action::image::DEFAULT_LIMIT as i64),
+            queue_length: unplaced(64),
+            connections: unplaced(64),
+            timeout_seconds: unplaced(vesper_api::DEFAULT_TIMEOUT_MS as i64 / 1000),
+        }
+    }
+}
+
+impl Default for Directories {
+    fn default() -> Self {
+        Self { runtime: unplaced("/run/vesper".into()) }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::parse("", "").expect("an empty file is a valid configuration")
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the place in the file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let shown = path.display().to_string();
+        let text =
+            fs::read_to_string(path).map_err(|source| ConfigError::Read { path: shown.clone(), source })?;
+        Self::parse(&shown, &text)
+    }
+
+    /// Takes the text of a file; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`ConfigError::Wrong`] for the first thing that is wrong.
+    pub fn parse(path: &str, text: &str) -> Result<Self, ConfigError> {
+        let place = Place { path, text };
+        let file: File = toml::from_str(text)
+            .map_err(|error| place.wrong(error.span().map_or(0, |span| span.start), error.message()))?;
+        let limits = &file.limits;
+        if file.group.get_ref().is_empty() {
+            return Err(place.wrong(file.group.span().start, "group: a name is wanted"));
+        }
+        if !file.directories.runtime.get_ref().is_absolute() {
+            let message = "directories.runtime: an absolute path is wanted";
+            return Err(place.wrong(file.directories.runtime.span().start, message));
+        }
+        let names = place.each(&file.attach.names, "attach.names", glob::Pattern::new)?;
+        let uuids = place.each(&file.attach.uuids, "attach.uuids", |uuid| uuid.parse())?;
+        Ok(Self {
+            group: file.group.get_ref().clone(),
+            socket: file.directories.runtime.get_ref().join("vesperd.sock"),
+            image_bytes: place.number(&limits.image_bytes, "limits.image_bytes", 1..=1 << 30)? as u64,
+            queue_length: place.number(&limits.queue_length, "limits.queue_length", 1..=1024)? as usize,
+            connections: place.number(&limits.connections, "limits.connections", 1..=1024)? as usize,
+            timeout: Duration::from_secs(place.number(
+                &limits.timeout_seconds,
+                "limits.timeout_seconds",
+                1..=86_400,
+            )? as u64),
+            attach: AttachRule { all: file.attach.all, names, uuids },
+        })
+    }
+}
+
+/// The text, for turning offsets into lines and columns.
+struct Place<'a> {
+    path: &'a str,
+    text: &'a str,
+}
+
+impl Place<'_> {
+    fn wrong(&self, offset: usize, message: &str) -> ConfigError {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        ConfigError::Wrong {
+            path: self.path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            message: message.replace('\n', " "),
+        }
+    }
+
+    fn number(
+        &self,
+        value: &Spanned<i64>,
+        key: &str,
+        range: RangeInclusive<i64>,
+    ) -> Result<i64, ConfigError> {
+        let number = *value.get_ref();
+        if range.contains(&number) {
+            return Ok(number);
+        }
+        let message = format!("{key}: {number} is not between {} and {}", range.start(), range.end());
+        Err(self.wrong(value.span().start, &message))
+    }
+
+    fn each<T, E: Display>(
+        &self,
+        values: &[Spanned<String>],
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<Vec<T>, ConfigError> {
+        values
+            .iter()
+            .map(|value| {
+                parse(value.get_ref())
+                    .map_err(|error| self.wrong(value.span().start, &format!("{key}: {error}")))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        let config = Config::default();
+        assert_eq!(config.group, "vesper");
+        assert_eq!(config.socket, Path::new(vesper_api::SOCKET));
+        assert_eq!(config.image_bytes, 64 << 20);
+        assert_eq!(config.timeout, Duration::from_secs(30));
+        assert!(!config.attach.matches("web", Uuid([1; 16])));
+    }
+
+    /// The file that is installed shows every key with its default.
+    #[test]
+    fn the_shipped_file_is_the_default() {
+        let shipped = include_str!("../dist/vesper.toml");
+        let as_shipped = Config::parse("vesper.toml", shipped).unwrap();
+        assert_eq!(format!("{as_shipped:?}"), format!("{:?}", Config::default()));
+        let uncommented: String = shipped
+            .lines()
+            .map(|line| line.strip_prefix('#').filter(|key| !key.starts_with(' ')).unwrap_or(line))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let config = Config::parse("vesper.toml", &uncommented).unwrap();
+        assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
+        for key in [
+            "group",
+            "image_bytes",
+            "queue_length",
+            "connections",
+            "timeout_seconds",
+            "all",
+            "names",
+            "uuids",
+            "runtime",
+        ] {
+            assert!(uncommented.contains(&format!("\n{key} = ")), "{key} is not in the shipped file");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_line_and_column() {
+        let table = [
+            ("group = 3", "f:1:9: invalid type: integer `3`, expected a string"),
+            ("group = \"\"", "f:1:9: group: a name is wanted"),
+            (
+                "\n\ngruop = \"vesper\"",
+                "f:3:1: unknown field `gruop`, expected one of `group`, `limits`, `attach`, `directories`",
+            ),
+            ("[limits]\nimage_bites = 1", "f:2:1: unknown field `image_bites`"),
+            ("[limits]\n  image_bytes = 0", "f:2:17: limits.image_bytes: 0 is not between 1 and 1073741824"),
+            ("[limits]\nqueue_length = -1", "f:2:16: limits.queue_length: -1 is not between 1 and 1024"),
+            ("[limits]\ntimeout_seconds = \"30\"", "f:2:19: invalid type: string \"30\", expected i64"),
+            ("[limits]\ntimeout_seconds = 0", "f:2:19: limits.timeout_seconds: 0 is not between 1 and 86400"),
+            ("[limits]\nconnections = 99999", "f:2:15: limits.connections: 99999 is not between 1 and 1024"),
+            (
+                "[attach]\nnames = [\"web*\",\n  \"a***\"]",
+                "f:3:3: attach.names: Pattern syntax error near position",
+            ),
+            ("[attach]\nuuids = [\"00112233\"]", "f:2:10: attach.uuids: \"00112233\" is not a UUID"),
+            ("[attach]\nall = 1", "f:2:7: invalid type: integer `1`, expected a boolean"),
+            ("[directories]\nruntime = \"run\"", "f:2:11: directories.runtime: an absolute path is wanted"),
+            ("[limits\n", "f:1:8: "),
+            ("group = \"a\"\ngroup = \"b\"", "f:2:1: duplicate key"),
+            ("# grün\ngroup = \"grün\" x", "f:2:16: "),
+        ];
+        for (text, wanted) in table {
+            let said = Config::parse("f", text).expect_err(text).to_string();
+            assert!(said.starts_with(wanted), "{text:?}\n  said   {said}\n  wanted {wanted}");
+        }
+    }
+
+    #[test]
+    fn patterns_and_uuids_choose_guests() {
+        let text =
+            "[attach]\nnames = [\"web*\", \"db?\"]\nuuids = [\"00112233-4455-6677-8899-AABBCCDDEEFF\"]";
+        let rule = Config::parse("f", text).unwrap().attach;
+        let other = Uuid([7; 16]);
+        for name in ["web", "web1", "db1"] {
+            assert!(rule.matches(name, other), "{name}");
+        }
+        for name in ["", "db", "db12", "xweb", "Web1"] {
+            assert!(!rule.matches(name, other), "{name}");
+        }
+        assert!(rule.matches("x", "00112233-4455-6677-8899-aabbccddeeff".parse().unwrap()));
+        assert!(Config::parse("f", "[attach]\nall = true").unwrap().attach.matches("", other));
+    }
+}

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The desk: takes requests, hands them to the backend, and says how they ended.
+
+mod order;
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{io, mem};
+
+use order::{Order, What};
+use vesper_action::image::{self, ModuleImage};
+use vesper_action::{Command, CommandId, ModuleName};
+use vesper_api::{Attached, Done, ErrorKind, Failure, Guests, Reply, Request};
+use vesper_grant::DomId;
+use vesper_xenback::{Backend, DeviceState, Event, GuestInfo};
+use vesper_xenstore::Store;
+
+use crate::clients::ClientId;
+use crate::config::{AttachRule, Config};
+use crate::failures::{self, label};
+use crate::images::{FileError, Images, JobId, Prepared};
+use crate::{resolve, view};
+
+/// Longest time limit that a request may ask for.
+const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
+
+/// A reply that was not ready when its request came.
+pub(crate) struct Answer {
+    pub(crate) client: ClientId,
+    pub(crate) reply: Reply,
+}
+
+pub(crate) struct Desk {
+    backend: Backend,
+    images: Images,
+    /// Guests that are attached without being asked to, once each, when they appear. A guest that reboots is a new domain, so it
+    /// appears again; one that was detached by hand stays so until then, or until the daemon is restarted.
+    auto_attach: AttachRule,
+    image_bytes: u64,
+    timeout: Duration,
+    /// Loads whose image is being prepared.
+    preparing: HashMap<JobId, Order>,
+    /// Loads and unloads that the backend has.
+    running: HashMap<CommandId, Order>,
+    /// Attaches and detaches.
+    waiting: Vec<Order>,
+    answers: Vec<Answer>,
+    store_lost: bool,
+}
+
+impl Desk {
+    pub(crate) fn new(backend: Backend, config: &Config) -> io::Result<Self> {
+        Ok(Self {
+            backend,
+            images: Images::start()?,
+            auto_attach: config.attach.clone(),
+            image_bytes: config.image_bytes,
+            timeout: config.timeout,
+            preparing: HashMap::new(),
+            running: HashMap::new(),
+            waiting: Vec::new(),
+            answers: Vec::new(),
+            store_lost: false,
+        })
+    }
+
+    /// Descriptors to wait for: when one is readable, [`Desk::run`] has something to do.
+    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.backend.as_fd(), self.images.as_fd()]
+    }
+
+    /// When [`Desk::run`] has something to do even if nothing is readable.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let orders = self.preparing.values().chain(&self.waiting).map(|order| order.deadline);
+        orders.chain(self.backend.next_deadline()).min()
+    }
+
+    /// Whether xenstore must be connected again: see [`Desk::set_store`].
+    pub(crate) fn lost_store(&self) -> bool {
+        self.store_lost
+    }
+
+    /// Goes on with a new connection to xenstore.
+    pub(crate) fn set_store(&mut self, store: Arc<dyn Store>) -> Result<(), vesper_xenback::Error> {
+        self.backend.set_store(store)?;
+        self.store_lost = false;
+        Ok(())
+    }
+
+    /// Takes a request. The reply comes at once, or later from [`Desk::run`].
+    pub(crate) fn request(
+        &mut self,
+        client: ClientId,
+        line: &[u8],
+        descriptor: impl FnOnce() -> Option<OwnedFd>,
+    ) -> Option<Reply> {
+        match self.accept(client, line, descriptor) {
+            Ok(done) => done.map(|done| Ok(done).into()),
+            Err(failure) => Some(Err(failure).into()),
+        }
+    }
+
+    fn accept(
+        &mut self,
+        client: ClientId,
+        line: &[u8],
+        descriptor: impl FnOnce() -> Option<OwnedFd>,
+    ) -> Result<Option<Done>, Failure> {
+        let request: Request = vesper_api::from_line(line).map_err(|error| {
+            Failure::new(ErrorKind::BadRequest, format!("the line is no request: {error}"))
+        })?;
+        let now = Instant::now();
+        let Some(dom) = request.dom() else {
+            let guests = self.backend.guests().iter().map(|info| view::guest(info, now)).collect();
+            return Ok(Some(Done::Guests(Guests { guests })));
+        };
+        let info = resolve::resolve(self.backend.guests(), dom)?;
+        let order = |what, timeout_ms: Option<u64>| -> Result<Order, Failure> {
+            let timeout = timeout_ms.map_or(self.timeout, Duration::from_millis);
+            if timeout.is_zero() || timeout > TIMEOUT_MAX {
+                let message = format!("timeout_ms: 1 to {} is wanted", TIMEOUT_MAX.as_millis());
+                return Err(Failure::new(ErrorKind::BadRequest, message));
+            }
+            let (domid, uuid, guest) = (info.domid, info.uuid, view::guest_ref(&info));
+            Ok(Order { client, domid, uuid, guest, started: now, deadline: now + timeout, what })
+        };
+        match request {
+            Request::List {} => unreachable!("it has no guest"),
+            Request::Status { .. } => Ok(Some(Done::Status(Box::new(view::status(&info, now))))),
+            Request::Attach { timeout_ms, .. } => {
+                let order = order(What::Attach, timeout_ms)?;
+                self.attach(order, &info)
+            }
+            Request::Detach { force, timeout_ms, .. } => {
+                let order = order(What::Detach, timeout_ms)?;
+                self.detach(order, force, now)
+            }
+            Request::Insmod { file, args, timeout_ms, .. } => {
+                let args = image::join_args(&args).map_err(|error| {
+                    Failure::new(ErrorKind::BadRequest, format!("parameters: {error}"))
+                        .guest(view::guest_ref(&info))
+                })?;
+                let order = order(What::Load { args, module: file, bytes: 0 }, timeout_ms)?;
+                must_be_connected(&info)?;
+                let Some(file) = descriptor() else {
+                    let message = "an insmod line needs the module's file beside it, as a descriptor";
+                    return Err(Failure::new(ErrorKind::BadRequest, message));
+                };
+                let job = self.images.prepare(file, self.image_bytes);
+                self.preparing.insert(job, order);
+                Ok(None)
+            }
+            Request::Rmmod { name, timeout_ms, .. } => {
+                let module = module_name(&name)?;
+                let order = order(What::Unload { module: module.to_string() }, timeout_ms)?;
+                self.submit(order, Command::Unload { name: module }, now).map(|()| None)
+            }
+        }
+    }
+
+    fn attach(&mut self, order: Order, info: &GuestInfo) -> Result<Option<Done>, Failure> {
+        if info.device == Some(DeviceState::Connected) {
+            let (guest, kernel) = (order.guest, info.kernel_release.clone());
+            return Ok(Some(Done::Attached(Attached { guest, already: true, kernel, total_ms: 0 })));
+        }
+        self.backend.attach(order.domid).map_err(|error| failures::of_backend(&error, &order.guest))?;
+        self.waiting.push(order);
+        Ok(None)
+    }
+
+    fn detach(&mut self, order: Order, force: bool, now: Instant) -> Result<Option<Done>, Failure> {
+        self.backend
+            .detach(order.domid, force)
+            .map_err(|error| failures::of_backend(&error, &order.guest))?;
+        if self.backend.guest(order.domid).is_some_and(|info| info.device.is_none()) {
+            // Closed at once: nothing was connected. The event that follows finds nobody waiting.
+            let result = Ok(order.detached(now));
+            order.log_end(&result, now);
+            return result.map(Some);
+        }
+        self.waiting.push(order);
+        Ok(None)
+    }
+
+    fn submit(&mut self, order: Order, command: Command, now: Instant) -> Result<(), Failure> {
+        let timeout = order.deadline.saturating_duration_since(now);
+        if timeout.is_zero() {
+            return Err(order.timed_out(None));
+        }
+        match self.backend.submit(order.domid, order.uuid, command, timeout) {
+            Ok(id) => {
+                log::debug!("command {id}: {}", order.describe());
+                self.running.insert(id, order);
+                Ok(())
+            }
+            Err(error) => {
+                let failure = failures::of_backend(&error, &order.guest);
+                order.log_end(&Err(failure.clone()), now);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Does what there is to do, and returns the replies that are ready.
+    pub(crate) fn run(&mut self) -> Vec<Answer> {
+        self.images.drain_wake();
+        while let Some(prepared) = self.images.finished() {
+            self.image_ready(prepared);
+        }
+        let now = Instant::now();
+        for event in self.backend.run(now) {
+            self.happened(event, now);
+        }
+        self.expire(now);
+        mem::take(&mut self.answers)
+    }
+
+    /// Gives up everything that is under way: the daemon stops.
+    pub(crate) fn stop(&mut self) -> Vec<Answer> {
+        let mut orders: Vec<_> = self.preparing.drain().map(|(_, order)| order).collect();
+        orders.extend(self.running.drain().map(|(_, order)| order));
+        orders.append(&mut self.waiting);
+        let now = Instant::now();
+        for order in orders {
+            let failure = order.abandoned();
+            self.answer(&order, Err(failure), now);
+        }
+        mem::take(&mut self.answers)
+    }
+
+    fn image_ready(&mut self, Prepared { id, image }: Prepared) {
+        // Not there: its time limit passed meanwhile.
+        let Some(mut order) = self.preparing.remove(&id) else { return };
+        let now = Instant::now();
+        let image = match self.check(&order, image) {
+            Ok(image) => image,
+            Err(failure) => return self.answer(&order, Err(failure), now),
+        };
+        let What::Load { args, module, bytes } = &mut order.what else {
+            unreachable!("only loads have images");
+        };
+        *module = image.name.to_string();
+        *bytes = image.bytes.len() as u64;
+        let args = mem::take(args).into_bytes().into();
+        let command = Command::Load { name: image.name, image: image.bytes, args };
+        let client = order.client;
+        if let Err(failure) = self.submit(order, command, now) {
+            self.answers.push(Answer { client, reply: Err(failure).into() });
+        }
+    }
+
+    /// The checks of an image that need the guest.
+    fn check(&self, order: &Order, image: Result<ModuleImage, FileError>) -> Result<ModuleImage, Failure> {
+        let refused = |error: &dyn std::fmt::Display| {
+            let message = format!("{} is refused, nothing was sent: {error}", order.module());
+            Failure::new(ErrorKind::BadImage, message).guest(order.guest.clone())
+        };
+        let image = image.map_err(|error| refused(&error))?;
+        let Some(info) = self.backend.guest(order.domid).filter(|info| info.uuid == order.uuid) else {
+            return Err(order.gone());
+        };
+        // A frontend that publishes none leaves the question to its kernel.
+        if let Some(vermagic) = &info.vermagic {
+            image.check_for(vermagic).map_err(|error| refused(&error))?;
+        }
+        Ok(image)
+    }
+
+    fn happened(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Finished { id, domid, outcome } => match self.running.remove(&id) {
+                Some(order) => {
+                    let result = order.ended(outcome, now);
+                    self.answer(&order, result, now);
+                }
+                None => log::warn!("domain {domid}: command {id} ended, but nobody asked for it"),
+            },
+            Event::GuestAppeared { domid, .. } => self.attach_as_configured(domid),
+            Event::GuestGone { domid, .. } => self.settle(domid, now, |order| Err(order.gone())),
+            Event::Attached { domid } => {
+                let Some(info) = self.backend.guest(domid) else { return };
+                self.settle(domid, now, |order| match order.what {
+                    What::Detach => Err(order.overtaken("attached")),
+                    _ => Ok(order.attached(&info, now)),
+                });
+            }
+            Event::Detached { domid } => self.settle(domid, now, |order| match order.what {
+                What::Detach => Ok(order.detached(now)),
+                _ => Err(order.overtaken("detached")),
+            }),
+            Event::DeviceFailed { domid, reason } => {
+                self.settle(domid, now, |order| Err(failures::stopped(&order.guest, &reason)));
+            }
+            Event::StoreLost => self.store_lost = true,
+        }
+    }
+
+    fn attach_as_configured(&mut self, domid: DomId) {
+        let Some(info) = self.backend.guest(domid) else { return };
+        if !self.auto_attach.matches(&info.name, info.uuid) {
+            return;
+        }
+        let who = label(&view::guest_ref(&info));
+        match self.backend.attach(domid) {
+            Ok(()) => log::info!("{who} is being attached, as configured"),
+            Err(error) => log::warn!("{who} cannot be attached as configured: {error}"),
+        }
+    }
+
+    /// Answers every attach and detach that waits for this guest.
+    fn settle(&mut self, domid: DomId, now: Instant, result: impl Fn(&Order) -> Result<Done, Failure>) {
+        let (settled, waiting) =
+            mem::take(&mut self.waiting).into_iter().partition(|order| order.is_for(domid));
+        self.waiting = waiting;
+        let settled: Vec<Order> = settled;
+        for order in settled {
+            self.answer(&order, result(&order), now);
+        }
+    }
+
+    /// Answers what has waited too long. What the backend has is up to the backend.
+    fn expire(&mut self, now: Instant) {
+        let (late, waiting): (Vec<_>, _) =
+            mem::take(&mut self.waiting).into_iter().partition(|order| order.deadline <= now);
+        self.waiting = waiting;
+        let late = late.into_iter();
+        let jobs = self.preparing.extract_if(|_, order| order.deadline <= now);
+        let late: Vec<Order> = late.chain(jobs.map(|(_, order)| order)).collect();
+        for order in late {
+            let failure = order.timed_out(self.backend.guest(order.domid).as_ref());
+            self.answer(&order, Err(failure), now);
+        }
+    }
+
+    fn answer(&mut self, order: &Order, result: Result<Done, Failure>, now: Instant) {
+        order.log_end(&result, now);
+        self.answers.push(Answer { client: order.client, reply: result.into() });
+    }
+}
+
+/// A load to a guest that nothing answers in is refused before its file is read.
+fn must_be_connected(info: &GuestInfo) -> Result<(), Failure> {
+    let domid = info.domid;
+    let error = match &info.device {
+        Some(DeviceState::Connected) => return Ok(()),
+        None => vesper_xenback::Error::NotAttached(domid),
+        Some(DeviceState::Failed { reason }) => {
+            vesper_xenback::Error::DeviceStopped { domid, reason: reason.clone() }
+        }
+        Some(_) => vesper_xenback::Error::NotConnected(domid),
+    };
+    Err(failures::of_backend(&error, &view::guest_ref(info)))
+}
+
+fn module_name(name: &str) -> Result<ModuleName, Failure> {
+    let bad = |message: String| Failure::new(ErrorKind::BadRequest, message);
+    let name = ModuleName::new(name).map_err(|error| bad(error.to_string()))?;
+    if name.as_str() == image::FRONTEND_MODULE {
+        return Err(bad(format!("{name} cannot be unloaded through itself")));
+    }
+    Ok(name)
+}

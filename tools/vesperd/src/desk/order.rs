@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A request that has been accepted and is not answered yet.
+
+use std::time::Instant;
+
+use vesper_action::Outcome;
+use vesper_api::{Attached, Detached, Done, Errno, ErrorKind, Failure, GuestRef, Loaded, Unloaded};
+use vesper_grant::DomId;
+use vesper_xenback::{GuestInfo, Uuid};
+
+use crate::clients::ClientId;
+use crate::failures::{self, label};
+use crate::view;
+
+/// What was asked.
+#[derive(Debug)]
+pub(super) enum What {
+    Attach,
+    Detach,
+    Load { args: String, module: String, bytes: u64 },
+    Unload { module: String },
+}
+
+/// The request, who asked, and the guest that it is pinned to.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) client: ClientId,
+    pub(super) domid: DomId,
+    pub(super) uuid: Uuid,
+    pub(super) guest: GuestRef,
+    pub(super) started: Instant,
+    pub(super) deadline: Instant,
+    pub(super) what: What,
+}
+
+impl Order {
+    pub(super) fn is_for(&self, domid: DomId) -> bool {
+        self.domid == domid
+    }
+
+    /// The device is connected, as far as this order waits for that.
+    pub(super) fn attached(&self, info: &GuestInfo, now: Instant) -> Done {
+        Done::Attached(Attached {
+            guest: self.guest.clone(),
+            already: false,
+            kernel: info.kernel_release.clone(),
+            total_ms: self.millis(now),
+        })
+    }
+
+    /// The device is gone, as far as this order waits for that.
+    pub(super) fn detached(&self, now: Instant) -> Done {
+        Done::Detached(Detached { guest: self.guest.clone(), total_ms: self.millis(now) })
+    }
+
+    /// The command ended.
+    pub(super) fn ended(&self, outcome: Outcome, now: Instant) -> Result<Done, Failure> {
+        let log = failures::log_of(&outcome);
+        let kernel_us = outcome.took.as_micros() as u64;
+        let total_us = now.saturating_duration_since(self.started).as_micros() as u64;
+        let guest = self.guest.clone();
+        match (&self.what, outcome.result) {
+            (What::Load { module, bytes, .. }, Ok(())) => {
+                let (module, bytes) = (module.clone(), *bytes);
+                Ok(Done::Loaded(Loaded { guest, module, bytes, kernel_us, total_us, log }))
+            }
+            (What::Unload { module }, Ok(())) => {
+                Ok(Done::Unloaded(Unloaded { guest, module: module.clone(), kernel_us, total_us, log }))
+            }
+            (what, Err(failure)) => {
+                let load = matches!(what, What::Load { .. });
+                let failure = failures::of_command(&failure, &self.guest, self.module(), load);
+                Err(Failure { log, ..failure })
+            }
+            (What::Attach | What::Detach, Ok(())) => {
+                unreachable!("only loads and unloads are submitted as commands")
+            }
+        }
+    }
+
+    /// The time limit passed while the daemon waited: for the guest's device, or for the image to be ready.
+    pub(super) fn timed_out(&self, info: Option<&GuestInfo>) -> Failure {
+        let who = label(&self.guest);
+        let seconds = self.deadline.saturating_duration_since(self.started).as_secs_f32();
+        let failure = match self.what {
+            What::Attach => {
+                let state = info.map_or("gone", |info| view::domain(info.domain.as_ref()));
+                let message =
+                    format!("no frontend answered in {who} within {seconds} s (the guest is {state})");
+                Failure::new(ErrorKind::NoFrontend, message).remedy(failures::LOAD_THE_FRONTEND)
+            }
+            What::Detach => Failure::new(
+                ErrorKind::TimedOut,
+                format!("the device of {who} did not close within {seconds} s"),
+            ),
+            What::Load { .. } | What::Unload { .. } => {
+                let message = format!(
+                    "{seconds} s had passed before the command could be sent to {who}; it never will be"
+                );
+                Failure::new(ErrorKind::TimedOut, message)
+            }
+        };
+        failure.guest(self.guest.clone())
+    }
+
+    pub(super) fn gone(&self) -> Failure {
+        Failure::new(ErrorKind::GuestGone, format!("{} went away", label(&self.guest)))
+            .guest(self.guest.clone())
+    }
+
+    /// Another client wanted the opposite, and got it.
+    pub(super) fn overtaken(&self, state: &str) -> Failure {
+        let message = format!("{} was {state} by another client meanwhile", label(&self.guest));
+        Failure::new(ErrorKind::Interrupted, message).guest(self.guest.clone())
+    }
+
+    /// The daemon stops before this ended.
+    pub(super) fn abandoned(&self) -> Failure {
+        let message = format!("vesperd was stopped before {} ended: outcome unknown", self.describe());
+        Failure::new(ErrorKind::OutcomeUnknown, message).guest(self.guest.clone())
+    }
+
+    /// The module that it is about, or nothing.
+    pub(super) fn module(&self) -> &str {
+        match &self.what {
+            What::Load { module, .. } | What::Unload { module } => module,
+            What::Attach | What::Detach => "",
+        }
+    }
+
+    /// For the log.
+    pub(super) fn describe(&self) -> String {
+        let who = label(&self.guest);
+        match &self.what {
+            What::Attach => format!("attach of {who}"),
+            What::Detach => format!("detach of {who}"),
+            What::Load { module, .. } => format!("insmod of {module} into {who}"),
+            What::Unload { module } => format!("rmmod of {module} from {who}"),
+        }
+    }
+
+    /// One line in the log for each order that ended.
+    pub(super) fn log_end(&self, result: &Result<Done, Failure>, now: Instant) {
+        let what = self.describe();
+        match result {
+            Ok(_) => log::info!("{what}: done in {} ms", self.millis(now)),
+            Err(failure) => {
+                let meaning = failure
+                    .errno
+                    .as_deref()
+                    .map_or(String::new(), |Errno { meaning, .. }| format!(" ({meaning})"));
+                log::warn!("{what}: failed after {} ms: {}{meaning}", self.millis(now), failure.message);
+            }
+        }
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.started).as_millis() as u64
+    }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Failures of the backend and of commands in the API's words, with what to do about them.
+
+use vesper_action::{self as action, SubmitError};
+use vesper_api::{Errno, ErrorKind, Failure, GuestRef, Log};
+use vesper_xenback::Error;
+
+/// `EBUSY` of Linux.
+const EBUSY: i32 = 16;
+
+/// What to do when no frontend answers.
+pub(crate) const LOAD_THE_FRONTEND: &str = "the module vesper_front is not loaded in the guest: install vesper-front there, \
+     then `modprobe vesper_front`. The device stays prepared and connects as soon as it is loaded";
+
+/// How messages call a guest: by its name where it has one, and its number.
+pub(crate) fn label(guest: &GuestRef) -> String {
+    if guest.name.is_empty() {
+        format!("guest {}", guest.domid)
+    } else {
+        format!("{} ({})", guest.name, guest.domid)
+    }
+}
+
+pub(crate) fn log_of(outcome: &action::Outcome) -> Log {
+    Log {
+        lines: outcome.log.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect(),
+        truncated: outcome.log_truncated,
+    }
+}
+
+/// Why a command did not succeed. `load` tells which system call an error number is of.
+pub(crate) fn of_command(failure: &action::Failure, guest: &GuestRef, module: &str, load: bool) -> Failure {
+    use action::Failure as F;
+    let (doing, done) = if load { ("load", "loaded") } else { ("unload", "unloaded") };
+    let who = label(guest);
+    let failed = |kind, message: String| Failure::new(kind, message).guest(guest.clone());
+    match failure {
+        F::Refused { errno } => {
+            let errno = if load { Errno::of_load(*errno) } else { Errno::of_unload(*errno) };
+            let message = format!("the kernel of {who} refused to {doing} {module}: {}", errno.name);
+            Failure { errno: Some(Box::new(errno)), ..failed(ErrorKind::Refused, message) }
+        }
+        F::Busy { since, .. } => {
+            let seconds = since.elapsed().as_secs();
+            busy(guest, seconds)
+        }
+        F::GuestGone => failed(ErrorKind::GuestGone, format!("{who} went away before {module} was {done}")),
+        F::NotAttached => {
+            failed(ErrorKind::NotAttached, format!("{who} was detached before {module} was {done}"))
+        }
+        F::TimedOut { sent: true } => {
+            failed(ErrorKind::TimedOut, format!("{who} has not {done} {module} in time, and may still do it"))
+                .remedy(format!("see what became of it with: vesper status {}", guest.domid))
+        }
+        F::TimedOut { sent: false } => failed(
+            ErrorKind::TimedOut,
+            format!("{who} did not take the command to {doing} {module} in time; it never will"),
+        ),
+        F::DeviceStopped { reason } => stopped(guest, reason),
+        F::Interrupted { outcome_unknown: true } => failed(
+            ErrorKind::OutcomeUnknown,
+            format!("the connection to {who} was lost while it {doing}ed {module}: outcome unknown"),
+        )
+        .remedy(format!("see what became of it with: vesper status {}", guest.domid)),
+        F::Interrupted { outcome_unknown: false } | F::Cancelled => failed(
+            ErrorKind::Interrupted,
+            format!("the command to {doing} {module} was interrupted; {who} kept nothing of it"),
+        ),
+    }
+}
+
+/// Why the backend did not do as asked.
+pub(crate) fn of_backend(error: &Error, guest: &GuestRef) -> Failure {
+    let who = label(guest);
+    let failed = |kind, message: String| Failure::new(kind, message).guest(guest.clone());
+    match error {
+        Error::NoSuchGuest(_) | Error::OtherGuest { .. } => {
+            failed(ErrorKind::GuestGone, format!("{who} went away"))
+        }
+        Error::NotAttached(_) => failed(ErrorKind::NotAttached, format!("{who} is not attached"))
+            .remedy(format!("attach it first: vesper attach {}", guest.domid)),
+        Error::NotConnected(_) => {
+            failed(ErrorKind::NotAttached, format!("{who} is attached, but nothing in it has answered yet"))
+                .remedy(LOAD_THE_FRONTEND)
+        }
+        Error::DeviceStopped { reason, .. } => stopped(guest, reason),
+        Error::ModulesLoaded { modules, .. } => {
+            let names: Vec<_> = modules.iter().map(|module| module.name.as_str()).collect();
+            failed(
+                ErrorKind::ModulesLoaded,
+                format!("{who} has modules that were loaded through VESPER: {}", names.join(", ")),
+            )
+            .remedy("unload them first (vesper rmmod), or leave them in with --force")
+        }
+        Error::Submit { source: SubmitError::QueueFull(_), .. } => {
+            failed(ErrorKind::QueueFull, format!("{who}: {}", inner(error)))
+        }
+        Error::Submit { source: SubmitError::Busy { since, .. }, .. } => {
+            busy(guest, since.elapsed().as_secs())
+        }
+        Error::Submit { .. } => failed(ErrorKind::BadImage, format!("{who}: {}", inner(error))),
+        _ => failed(ErrorKind::Internal, format!("{who}: {error}")),
+    }
+}
+
+fn inner(error: &Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// The device is stopped.
+pub(crate) fn stopped(guest: &GuestRef, reason: &str) -> Failure {
+    let message = format!("the device of {} was stopped for a protocol error: {reason}", label(guest));
+    Failure::new(ErrorKind::DeviceStopped, message)
+        .guest(guest.clone())
+        .remedy(format!("once the guest's module is in order, connect again: vesper attach {}", guest.domid))
+}
+
+fn busy(guest: &GuestRef, seconds: u64) -> Failure {
+    let message = format!(
+        "the kernel of {} has been busy with an earlier command for {seconds} s (a module whose init hangs?)",
+        label(guest)
+    );
+    let errno = Some(Box::new(Errno::of_load(EBUSY)));
+    Failure { errno, ..Failure::new(ErrorKind::Busy, message).guest(guest.clone()) }
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! vesperd: the daemon of dom0, as a library so that tests run the same loop over loopback guests.
+//!
+//! What it lives by:
+//!
+//! * **One thread and one epoll.** Guests, clients and signals are served in turn, and none of them can hold it up:
+//!   every descriptor is non-blocking, every buffer bounded. Only module images are read, decompressed and
+//!   checked in a worker thread, because that takes long.
+//! * **No wake-up without a cause.** The loop sleeps until a descriptor is readable or something is due.
+//! * **A request gets exactly one reply**, unless its client goes away first; the command goes on then, and the log
+//!   has how it ended.
+//! * **A guest is pinned** by domid and UUID when a request is accepted.
+//! * **Nothing that a client names is opened.** A module image comes as a descriptor.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`config`] | `/etc/vesper/vesper.toml` |
+//! | [`server`] | the loop |
+//! | `clients`, `connection` | connections: lines in, replies out |
+//! | [`socket`], [`peer`] | the listening socket, and who may use it |
+//! | `desk` | requests, and what becomes of them |
+//! | `resolve`, `view`, `failures` | from a guest's name to the guest; from the backend's words to the API's |
+//! | `images` | the worker thread |
+//! | [`logging`] | the journal |
+
+mod clients;
+pub mod config;
+mod connection;
+mod desk;
+mod failures;
+mod images;
+pub mod logging;
+pub mod peer;
+mod resolve;
+pub mod server;
+pub mod socket;
+mod view;
+
+pub use config::Config;
+pub use server::{Reconnect, run};
