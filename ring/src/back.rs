@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use crate::error::{AnswerError, AttachError, BadMemory, Poison};
-use crate::layout::Layout;
+use crate::layout::{Layout, STOPPED};
 use crate::memory::{Index, Memory, Pages, copy_in, copy_out};
 use crate::wire::Wire;
 
@@ -25,10 +25,8 @@ pub struct BackRing<Req, Rsp, M = Pages> {
     mask: u32,
     /// Entries; 0 once poisoned, so that the checks that must be there anyway also stop a poisoned ring.
     size: u32,
-    /// Next request to take.
-    req_cons: u32,
-    /// Requests known to be there, and checked.
-    req_seen: u32,
+    /// Next request to take: an index, or [`STOPPED`] and an index, which no index of the peer equals.
+    req_cons: u64,
     /// Next response to write.
     rsp_prod: u32,
     /// Responses published.
@@ -74,8 +72,7 @@ impl<Req: Wire, Rsp: Wire, M: Memory> BackRing<Req, Rsp, M> {
             memory,
             mask: size - 1,
             size,
-            req_cons: start,
-            req_seen: start,
+            req_cons: start.into(),
             rsp_prod: start,
             rsp_published: start,
             poison: None,
@@ -94,13 +91,13 @@ impl<Req: Wire, Rsp: Wire, M: Memory> BackRing<Req, Rsp, M> {
     /// [`Poison`] when the peer's index is impossible; the ring is stopped from then on.
     #[inline]
     pub fn take(&mut self) -> Result<Option<Req>, Poison> {
-        if self.req_cons == self.req_seen && !self.look()? {
+        if !self.look()? {
             return Ok(None);
         }
-        let offset = Layout::<Req, Rsp>::offset(self.req_cons, self.mask);
+        let offset = Layout::<Req, Rsp>::offset(self.next(), self.mask);
         // SAFETY: `offset` is of an entry of this memory, and an entry is at least as large as a request.
         let request = unsafe { copy_out(&self.memory, offset) };
-        self.req_cons = self.req_cons.wrapping_add(1);
+        self.req_cons = self.next().wrapping_add(1).into();
         Ok(Some(request))
     }
 
@@ -113,7 +110,7 @@ impl<Req: Wire, Rsp: Wire, M: Memory> BackRing<Req, Rsp, M> {
     /// stopped.
     #[inline]
     pub fn push(&mut self, response: &Rsp) -> Result<(), AnswerError> {
-        if self.rsp_prod == self.req_cons {
+        if self.rsp_prod == self.next() {
             return Err(self.refuse());
         }
         let offset = Layout::<Req, Rsp>::offset(self.rsp_prod, self.mask);
@@ -128,9 +125,6 @@ impl<Req: Wire, Rsp: Wire, M: Memory> BackRing<Req, Rsp, M> {
     #[must_use = "a peer that waits for a notification waits for ever without it"]
     pub fn publish(&mut self) -> bool {
         let (old, new) = (self.rsp_published, self.rsp_prod);
-        if self.size == 0 {
-            return false;
-        }
         self.rsp_published = new;
         self.memory.release(Index::ResponseProducer, new);
         // Store, full fence, load: see `FrontRing::publish`.
@@ -146,48 +140,59 @@ impl<Req: Wire, Rsp: Wire, M: Memory> BackRing<Req, Rsp, M> {
     /// As for [`take`](Self::take).
     #[inline]
     pub fn final_check(&mut self) -> Result<bool, Poison> {
-        if self.req_cons != self.req_seen || self.look()? {
+        if self.look()? {
             return Ok(true);
         }
-        self.memory.store(Index::RequestEvent, self.req_cons.wrapping_add(1));
+        self.memory.store(Index::RequestEvent, self.next().wrapping_add(1));
         self.memory.fence(); // the other half of the pair in the peer's `publish`
         self.look()
     }
 
-    /// Reads the peer's index and checks it; true when there is something to take.
-    #[inline]
+    /// Reads the peer's index and checks it: true when there is something to take.
+    #[inline(always)]
     fn look(&mut self) -> Result<bool, Poison> {
         let producer = self.memory.acquire(Index::RequestProducer);
-        let waiting = producer.wrapping_sub(self.req_cons);
-        // What fits beside the requests taken but not answered: RING_REQUEST_PROD_OVERFLOW and _CONS_OVERFLOW at once.
-        let room = self.size.wrapping_sub(self.req_cons.wrapping_sub(self.rsp_prod));
-        // One comparison for "none" (0 − 1 wraps), "too many" and "poisoned" (there is no room then).
-        if waiting.wrapping_sub(1) >= room {
-            return self.none_or_poison(producer);
+        if u64::from(producer) == self.req_cons {
+            return Ok(false);
         }
-        self.req_seen = producer;
+        // At least one, for a stopped end comes here with none; not more than fit beside the requests that were taken
+        // and not answered (RING_REQUEST_PROD_OVERFLOW and RING_REQUEST_CONS_OVERFLOW at once).
+        let room = self.size.wrapping_sub(self.next().wrapping_sub(self.rsp_prod));
+        if producer.wrapping_sub(self.next()).wrapping_sub(1) >= room {
+            self.stop(producer);
+            return Err(self.why());
+        }
         Ok(true)
     }
 
+    /// Index of the next request.
+    #[inline(always)]
+    fn next(&self) -> u32 {
+        self.req_cons as u32
+    }
+
+    /// Stops the ring: nothing waits for a response any more, and there is no room for requests.
     #[cold]
     #[inline(never)]
-    fn none_or_poison(&mut self, producer: u32) -> Result<bool, Poison> {
-        if let Some(poison) = self.poison {
-            return Err(poison);
-        }
-        if producer == self.req_cons {
-            return Ok(false);
+    fn stop(&mut self, producer: u32) {
+        if self.poison.is_some() {
+            return;
         }
         let poison = if producer.wrapping_sub(self.rsp_prod) > self.size {
             Poison::RequestOverflow { producer, oldest: self.rsp_prod }
         } else {
-            Poison::RequestBackwards { producer, consumer: self.req_cons }
+            Poison::RequestBackwards { producer, consumer: self.next() }
         };
         self.poison = Some(poison);
         self.size = 0;
-        self.req_cons = self.rsp_prod;
-        self.req_seen = self.rsp_prod;
-        Err(poison)
+        self.rsp_prod = self.rsp_published;
+        self.req_cons = STOPPED | u64::from(self.rsp_published);
+    }
+
+    /// What [`stop`](Self::stop) wrote down. Apart from it, so that no result passes through memory where all is well.
+    #[inline]
+    fn why(&self) -> Poison {
+        self.poison.unwrap_or(Poison::RequestOverflow { producer: 0, oldest: 0 })
     }
 
     #[cold]
@@ -205,7 +210,7 @@ impl<Req: Wire, Rsp: Wire, M: Memory> BackRing<Req, Rsp, M> {
 
     /// Requests taken that have no response yet; 0 when poisoned.
     pub fn unanswered(&self) -> u32 {
-        self.req_cons.wrapping_sub(self.rsp_prod)
+        self.next().wrapping_sub(self.rsp_prod)
     }
 
     /// Why the ring is stopped, if it is.

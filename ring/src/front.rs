@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use crate::error::{BadMemory, Poison, PushError};
-use crate::layout::Layout;
+use crate::layout::{Layout, STOPPED};
 use crate::memory::{Index, Memory, Pages, copy_in, copy_out};
 use crate::wire::Wire;
 
@@ -27,10 +27,8 @@ pub struct FrontRing<Req, Rsp, M = Pages> {
     req_prod: u32,
     /// Requests published.
     req_published: u32,
-    /// Next response to take.
-    rsp_cons: u32,
-    /// Responses known to be there, and checked.
-    rsp_seen: u32,
+    /// Next response to take: an index, or [`STOPPED`] and an index, which no index of the peer equals.
+    rsp_cons: u64,
     poison: Option<Poison>,
     messages: PhantomData<fn(Req) -> Rsp>,
 }
@@ -80,8 +78,7 @@ impl<Req: Wire, Rsp: Wire, M: Memory> FrontRing<Req, Rsp, M> {
             size,
             req_prod: start,
             req_published: start,
-            rsp_cons: start,
-            rsp_seen: start,
+            rsp_cons: start.into(),
             poison: None,
             messages: PhantomData,
         })
@@ -94,7 +91,7 @@ impl<Req: Wire, Rsp: Wire, M: Memory> FrontRing<Req, Rsp, M> {
     /// [`PushError::Full`] when every entry is in use, [`PushError::Poison`] when the ring is stopped.
     #[inline]
     pub fn push(&mut self, request: &Req) -> Result<(), PushError> {
-        if self.req_prod.wrapping_sub(self.rsp_cons) >= self.size {
+        if self.req_prod.wrapping_sub(self.next()) >= self.size {
             return Err(self.refuse());
         }
         let offset = Layout::<Req, Rsp>::offset(self.req_prod, self.mask);
@@ -109,9 +106,6 @@ impl<Req: Wire, Rsp: Wire, M: Memory> FrontRing<Req, Rsp, M> {
     #[must_use = "a peer that waits for a notification waits for ever without it"]
     pub fn publish(&mut self) -> bool {
         let (old, new) = (self.req_published, self.req_prod);
-        if self.size == 0 {
-            return false;
-        }
         self.req_published = new;
         self.memory.release(Index::RequestProducer, new);
         // The peer stores its event index and then reads the producer; we store the producer and then read the event
@@ -127,13 +121,13 @@ impl<Req: Wire, Rsp: Wire, M: Memory> FrontRing<Req, Rsp, M> {
     /// [`Poison`] when the peer's index is impossible; the ring is stopped from then on.
     #[inline]
     pub fn take(&mut self) -> Result<Option<Rsp>, Poison> {
-        if self.rsp_cons == self.rsp_seen && !self.look()? {
+        if !self.look()? {
             return Ok(None);
         }
-        let offset = Layout::<Req, Rsp>::offset(self.rsp_cons, self.mask);
+        let offset = Layout::<Req, Rsp>::offset(self.next(), self.mask);
         // SAFETY: `offset` is of an entry of this memory, and an entry is at least as large as a response.
         let response = unsafe { copy_out(&self.memory, offset) };
-        self.rsp_cons = self.rsp_cons.wrapping_add(1);
+        self.rsp_cons = self.next().wrapping_add(1).into();
         Ok(Some(response))
     }
 
@@ -145,48 +139,59 @@ impl<Req: Wire, Rsp: Wire, M: Memory> FrontRing<Req, Rsp, M> {
     /// As for [`take`](Self::take).
     #[inline]
     pub fn final_check(&mut self) -> Result<bool, Poison> {
-        if self.rsp_cons != self.rsp_seen || self.look()? {
+        if self.look()? {
             return Ok(true);
         }
-        self.memory.store(Index::ResponseEvent, self.rsp_cons.wrapping_add(1));
+        self.memory.store(Index::ResponseEvent, self.next().wrapping_add(1));
         self.memory.fence(); // the other half of the pair in the peer's `publish`
         self.look()
     }
 
-    /// Reads the peer's index and checks it; true when there is something to take.
-    #[inline]
+    /// Reads the peer's index and checks it: true when there is something to take.
+    #[inline(always)]
     fn look(&mut self) -> Result<bool, Poison> {
         let producer = self.memory.acquire(Index::ResponseProducer);
-        let waiting = producer.wrapping_sub(self.rsp_cons);
-        // One comparison for "none" (0 − 1 wraps), "too many" and "poisoned" (nothing is outstanding then).
-        if waiting.wrapping_sub(1) >= self.req_published.wrapping_sub(self.rsp_cons) {
-            return self.none_or_poison(producer);
+        if u64::from(producer) == self.rsp_cons {
+            return Ok(false);
         }
-        self.rsp_seen = producer;
+        // At least one, for a stopped end comes here with none; not more than was asked, and so not more than fit
+        // (RING_RESPONSE_PROD_OVERFLOW).
+        let outstanding = self.req_published.wrapping_sub(self.next());
+        if producer.wrapping_sub(self.next()).wrapping_sub(1) >= outstanding {
+            self.stop(producer);
+            return Err(self.why());
+        }
         Ok(true)
     }
 
+    /// Index of the next response.
+    #[inline(always)]
+    fn next(&self) -> u32 {
+        self.rsp_cons as u32
+    }
+
+    /// Stops the ring: nothing is outstanding any more, and no entry is free.
     #[cold]
     #[inline(never)]
-    fn none_or_poison(&mut self, producer: u32) -> Result<bool, Poison> {
-        if let Some(poison) = self.poison {
-            return Err(poison);
+    fn stop(&mut self, producer: u32) {
+        if self.poison.is_some() {
+            return;
         }
-        let waiting = producer.wrapping_sub(self.rsp_cons);
-        if waiting == 0 {
-            return Ok(false);
-        }
-        let poison = if waiting > self.size {
-            Poison::ResponseOverflow { producer, consumer: self.rsp_cons }
+        let poison = if producer.wrapping_sub(self.next()) > self.size {
+            Poison::ResponseOverflow { producer, consumer: self.next() }
         } else {
             Poison::ResponseUnasked { producer, requests: self.req_published }
         };
         self.poison = Some(poison);
         self.size = 0;
-        self.req_prod = self.rsp_cons;
-        self.req_published = self.rsp_cons;
-        self.rsp_seen = self.rsp_cons;
-        Err(poison)
+        self.req_prod = self.req_published;
+        self.rsp_cons = STOPPED | u64::from(self.req_published);
+    }
+
+    /// What [`stop`](Self::stop) wrote down. Apart from it, so that no result passes through memory where all is well.
+    #[inline]
+    fn why(&self) -> Poison {
+        self.poison.unwrap_or(Poison::ResponseOverflow { producer: 0, consumer: 0 })
     }
 
     #[cold]
@@ -204,12 +209,12 @@ impl<Req: Wire, Rsp: Wire, M: Memory> FrontRing<Req, Rsp, M> {
 
     /// Requests that can be pushed now (`RING_FREE_REQUESTS`); 0 when poisoned.
     pub fn free(&self) -> u32 {
-        self.size.wrapping_sub(self.req_prod.wrapping_sub(self.rsp_cons))
+        self.size.wrapping_sub(self.req_prod.wrapping_sub(self.next()))
     }
 
     /// Requests pushed whose response has not been taken; 0 when poisoned.
     pub fn outstanding(&self) -> u32 {
-        self.req_prod.wrapping_sub(self.rsp_cons)
+        self.req_prod.wrapping_sub(self.next())
     }
 
     /// Why the ring is stopped, if it is.

@@ -8,6 +8,10 @@ use crate::error::BadMemory;
 use crate::memory::{HEADER_BYTES, Memory};
 use crate::wire::Wire;
 
+/// Mark of a stopped end in its consumer index, above the 32 bits of an index: the comparison with the peer's index that
+/// must be there anyway then never says "nothing there", and the next one refuses whatever it is.
+pub(crate) const STOPPED: u64 = 1 << 32;
+
 /// Entries of a ring of these messages: each is as large as the larger of the two (`union __name##_sring_entry`).
 pub(crate) struct Layout<Req, Rsp>(PhantomData<(Req, Rsp)>);
 

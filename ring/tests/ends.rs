@@ -138,9 +138,12 @@ fn impossible_request_indexes_stop_the_back_end_for_good() {
             };
             assert_eq!(back.take(), Err(poison));
             // A peer that repairs its index afterwards gets nothing for it.
-            memory.store(Index::RequestProducer, start.wrapping_add(3));
+            for repaired in 0..4 {
+                memory.store(Index::RequestProducer, start.wrapping_add(repaired));
+                assert_eq!(back.take(), Err(poison));
+                assert_eq!(back.final_check(), Err(poison));
+            }
             let before = header(&memory);
-            assert_eq!(back.take(), Err(poison));
             assert_eq!(back.final_check(), Err(poison));
             assert_eq!(back.push(&response(0)), Err(AnswerError::Poison(poison)));
             assert!(!back.publish());
@@ -169,9 +172,11 @@ fn impossible_response_indexes_stop_the_front_end_for_good() {
                 Poison::ResponseUnasked { producer, requests: start.wrapping_add(2) }
             };
             assert_eq!(front.take(), Err(poison));
-            memory.store(Index::ResponseProducer, start.wrapping_add(1));
-            assert_eq!(front.take(), Err(poison));
-            assert_eq!(front.final_check(), Err(poison));
+            for repaired in 0..4 {
+                memory.store(Index::ResponseProducer, start.wrapping_add(repaired));
+                assert_eq!(front.take(), Err(poison));
+                assert_eq!(front.final_check(), Err(poison));
+            }
             assert_eq!(front.push(&request(3)), Err(PushError::Poison(poison)));
             assert!(!front.publish());
             assert_eq!((front.free(), front.outstanding(), front.poison()), (0, 0, Some(poison)));
