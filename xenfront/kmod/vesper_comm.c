@@ -478,24 +478,25 @@ static struct xenbus_watch nodes_watch = {
 static bool driver_registered, watch_registered;
 
 /*
- * From a work item, so that boot never waits for the host. Without an owner:
- * xenbus would hold a reference to this module for as long as the device is
- * bound, and rmmod could not unload it. Unregistering waits for every call.
+ * From a work item: when the device is there and the backend does not answer,
+ * xenbus waits here for up to 30 s, not_essential or not; boot must not.
+ * Without an owner: xenbus would hold a reference to this module for as long as
+ * the device is bound, and rmmod could not unload it. Unregistering waits for
+ * every call.
  */
 static void register_driver(struct work_struct *work)
 {
-	int err = __xenbus_register_frontend(&vesper_driver, NULL, NULL);
+	int err = register_xenbus_watch(&nodes_watch);
 
-	if (err) {
-		pr_err("registering with xenbus: error %d\n", err);
-		return;
-	}
-	driver_registered = true;
-	err = register_xenbus_watch(&nodes_watch);
 	if (err)
 		pr_warn("watching %s: error %d\n", nodes_watch.node, err);
 	else
 		watch_registered = true;
+	err = __xenbus_register_frontend(&vesper_driver, NULL, NULL);
+	if (err)
+		pr_err("registering with xenbus: error %d\n", err);
+	else
+		driver_registered = true;
 }
 static DECLARE_WORK(register_work, register_driver);
 
@@ -516,7 +517,7 @@ int vesper_comm_init(void)
 		return PTR_ERR(thread);
 	}
 	front.thread = thread;
-	schedule_work(&register_work);
+	queue_work(system_long_wq, &register_work);
 	return 0;
 }
 
