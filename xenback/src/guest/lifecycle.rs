@@ -212,6 +212,8 @@ impl Guest {
                 self.drop_channel(context);
                 self.set_state(InitWait, context);
             }
+            // Not a change: it is still closed from before and has not yet seen that it is offered again.
+            (InitWait, Closing | Closed) if before == theirs => {}
             (InitWait | Connected, Closing) => {
                 self.line("its frontend closes", context);
                 self.loader.abandon(&Failure::NotAttached);
