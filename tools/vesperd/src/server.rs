@@ -49,6 +49,9 @@ const STOP: u64 = 1;
 const DESK: u64 = 2;
 const FIRST_CLIENT: u64 = 16;
 
+/// Connections taken before others have their turn; so clients that came and went at once have left before they count.
+const ACCEPTS_A_TURN: u32 = 16;
+
 /// Pause after an accept or a connection to xenstore failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -151,7 +154,8 @@ pub fn run(
 }
 
 fn accept(listener: &Listener, clients: &mut Clients, epoll: &Epoll) -> io::Result<()> {
-    while let Some(stream) = listener.accept()? {
+    for _ in 0..ACCEPTS_A_TURN {
+        let Some(stream) = listener.accept()? else { break };
         let descriptor = stream.as_raw_fd();
         if let Err(error) = clients.welcome(epoll, stream) {
             log::warn!("connection {descriptor}: {error}");

@@ -153,7 +153,8 @@ impl Desk {
                 Ok(None)
             }
             Request::Rmmod { name, timeout_ms, .. } => {
-                let module = module_name(&name)?;
+                let module = ModuleName::new(&name)
+                    .map_err(|error| Failure::new(ErrorKind::BadRequest, error.to_string()))?;
                 let order = order(What::Unload { module: module.to_string() }, timeout_ms)?;
                 self.submit(order, Command::Unload { name: module }, now).map(|()| None)
             }
@@ -352,13 +353,4 @@ fn must_be_connected(info: &GuestInfo) -> Result<(), Failure> {
         Some(_) => vesper_xenback::Error::NotConnected(domid),
     };
     Err(failures::of_backend(&error, &view::guest_ref(info)))
-}
-
-fn module_name(name: &str) -> Result<ModuleName, Failure> {
-    let bad = |message: String| Failure::new(ErrorKind::BadRequest, message);
-    let name = ModuleName::new(name).map_err(|error| bad(error.to_string()))?;
-    if name.as_str() == image::FRONTEND_MODULE {
-        return Err(bad(format!("{name} cannot be unloaded through itself")));
-    }
-    Ok(name)
 }
