@@ -17,6 +17,13 @@ pub fn of_tree(roots: &[&Path]) -> Result<String> {
     Ok(format!("{:016x}", hasher.finish()))
 }
 
+/// A digest of texts, for the same use.
+pub fn of_text(texts: &[&str]) -> String {
+    let mut hasher = DefaultHasher::new();
+    texts.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
 fn add(path: &Path, hasher: &mut DefaultHasher) -> Result<()> {
     let read = || format!("cannot read {}", path.display());
     path.file_name().hash(hasher);

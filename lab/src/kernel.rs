@@ -106,7 +106,7 @@ pub fn provide(wanted: &str) -> Result<Kernel> {
 
 /// Takes the compressed `vmlinux` out of a bzImage (layout: Linux `Documentation/arch/x86/boot.rst`, fields
 /// `setup_sects` 0x1f1, `payload_offset` 0x248, `payload_length` 0x24c) and decompresses it.
-fn decompress(packed: &Path, to: &Path) -> Result<()> {
+pub(crate) fn decompress(packed: &Path, to: &Path) -> Result<()> {
     let image = fs::read(packed).with_context(|| format!("cannot read {}", packed.display()))?;
     let payload = payload(&image).with_context(|| format!("{} is no bzImage", packed.display()))?;
     let tool = match payload {

@@ -17,6 +17,7 @@
 //! | [`suite`], [`mirror`], [`unpack`] | Xen version → suite and packages; mirrors from the machine's apt; unpacking |
 //! | [`kernel`], [`modules`] | guest and dom0 kernels as uncompressed `vmlinux`; sample probe modules |
 //! | [`cpio`], [`image`], [`guest`] | archives in the kernel's initramfs format; dom0's image; the guests' image |
+//! | [`fresh_guest`] | a Debian guest on a disk, installed from our packages |
 //! | [`qemu`], [`session`] | one boot and its two lines; what is asked of a boot and what came of it |
 //! | [`scenario`] | scenario files, which of them share a boot, results |
 //! | [`tools`] | `vesper` and `vesperd` as static programs |
@@ -25,6 +26,7 @@
 pub mod command;
 pub mod cpio;
 pub mod digest;
+pub mod fresh_guest;
 pub mod guest;
 pub mod host_packages;
 pub mod image;

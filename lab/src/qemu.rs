@@ -31,6 +31,8 @@ pub struct Boot<'a> {
     pub memory: u32,
     /// Memory of dom0, in MiB.
     pub dom0_memory: u32,
+    /// dom0's `/dev/vda`, if it has a disk; what is written to it is forgotten.
+    pub disk: Option<&'a Path>,
     /// Whether the work line is the user's terminal.
     pub interactive: bool,
 }
@@ -69,6 +71,9 @@ impl Machine {
             option(boot.initramfs)
         ));
         command.arg("-serial").arg(format!("file:{}", option(boot.console)));
+        if let Some(disk) = boot.disk {
+            command.arg("-drive").arg(format!("file={},format=raw,if=virtio,snapshot=on", option(disk)));
+        }
         // Ctrl-C belongs to the shell in dom0 when the line is a terminal.
         command.args(["-chardev", "stdio,id=work,signal=off", "-serial", "chardev:work"]);
         if !boot.interactive {

@@ -26,6 +26,8 @@ pub struct Needs {
     pub memory: u32,
     /// `frontend=no`: the guests have no VESPER module and are not attached.
     pub frontend: bool,
+    /// `fresh`: dom0 has a disk with a Debian guest that was installed from our packages (see `fresh_guest`).
+    pub fresh: bool,
     /// `guest=KIND`, if it makes sense for one kind only.
     pub kind: Option<Kind>,
     /// `kernel=SERIES`, if it makes sense for one only.
@@ -47,6 +49,7 @@ impl Default for Needs {
             vcpus: 1,
             memory: 192,
             frontend: true,
+            fresh: false,
             kind: None,
             kernel: None,
             xen: None,
@@ -71,6 +74,7 @@ impl Needs {
                 ("guest", value) => needs.kind = Some(value.parse()?),
                 ("kernel", value) => needs.kernel = Some(value.to_string()),
                 ("xen", value) => needs.xen = Some(value.parse()?),
+                ("fresh", "") => needs.fresh = true,
                 ("alone", "") => needs.alone = true,
                 ("core", "") => needs.core = true,
                 _ => bail!("a scenario cannot need {word:?}"),

@@ -44,6 +44,8 @@ pub struct Lab {
     pub vesper: Vec<PathBuf>,
     /// More files for dom0.
     pub added: Vec<Added>,
+    /// A disk for dom0, as it is at each boot.
+    pub disk: Option<PathBuf>,
 }
 
 /// What came of a script.
@@ -117,6 +119,7 @@ struct Prepared {
     logs: PathBuf,
     nonce: String,
     memory: u32,
+    disk: Option<PathBuf>,
 }
 
 impl Prepared {
@@ -163,6 +166,7 @@ impl Prepared {
             logs,
             nonce,
             memory: memory.max(2048),
+            disk: lab.disk.clone(),
         })
     }
 
@@ -175,6 +179,7 @@ impl Prepared {
             nonce: &self.nonce,
             memory: self.memory,
             dom0_memory: DOM0_MEMORY,
+            disk: self.disk.as_deref(),
             interactive,
         }
     }

@@ -72,7 +72,7 @@ impl Platform {
             parameters: String::new(),
             modules: front,
         };
-        Ok(Lab { xen: needs.xen.unwrap_or(self.xen), kernel, guests, vesper, added })
+        Ok(Lab { xen: needs.xen.unwrap_or(self.xen), kernel, guests, vesper, added, disk: None })
     }
 }
 
