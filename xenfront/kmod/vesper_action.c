@@ -180,6 +180,8 @@ static long call_init_module(void)
 	regs.di = at;
 	regs.si = action.image;
 	regs.dx = at + action.image;
+	/* The kernel makes a copy of its own; three would be one too many. */
+	vesper_image_drop();
 	return vesper_kernel.init_module(&regs);
 }
 

@@ -387,34 +387,8 @@ static struct xenbus_driver vesper_driver = {
 	.otherend_changed = backend_changed,
 };
 
-/* ---- a device that lost its nodes ---- */
-
-/*
- * After a migration the toolstack may have made no nodes for this device when
- * xenbus resumes it. Xenbus then drops its watch of the backend and never looks
- * again, and takes the device for present when nodes do appear. Such a device
- * has no "otherend"; it is unregistered here, and xenbus finds it anew.
- *
- * Only the xenwatch thread may do that (xenbus itself does it there). It must
- * not wait for the device's lock, whose holder may wait for that thread.
- */
-static void look_again(struct work_struct *work);
-static DECLARE_DELAYED_WORK(look_again_work, look_again);
-
-enum fit { FIT, LOST, IN_USE };
-
-static enum fit device_fit(struct xenbus_device *dev)
-{
-	enum fit fit;
-
-	if (!device_trylock(&dev->dev))
-		return IN_USE;
-	fit = dev->otherend ? FIT : LOST;
-	device_unlock(&dev->dev);
-	return fit;
-}
-
-static struct xenbus_device *get_bound(void)
+/* The device that is bound, with a reference, or NULL. */
+struct xenbus_device *vesper_bound_device(void)
 {
 	struct xenbus_device *dev;
 
@@ -426,56 +400,9 @@ static struct xenbus_device *get_bound(void)
 	return dev;
 }
 
-static void nodes_changed(struct xenbus_watch *watch, const char *path,
-			  const char *token)
-{
-	struct xenbus_device *dev = get_bound();
-
-	if (!dev)
-		return;
-	switch (device_fit(dev)) {
-	case FIT:
-		break;
-	case IN_USE:
-		schedule_delayed_work(&look_again_work, HZ);
-		break;
-	case LOST:
-		pr_info("the device lost its nodes, waiting for new ones\n");
-		device_unregister(&dev->dev);
-		/* Nodes that are there already: have xenbus look at them. */
-		if (xenbus_exists(XBT_NIL, dev->nodename, "state"))
-			xenbus_printf(XBT_NIL, dev->nodename, "state", "%d",
-				      XenbusStateInitialising);
-		break;
-	}
-	put_device(&dev->dev);
-}
-
-/* Runs outside of the xenwatch thread: makes it look, by a change that it sees. */
-static void look_again(struct work_struct *work)
-{
-	struct xenbus_device *dev = get_bound();
-	enum fit fit;
-
-	if (!dev)
-		return;
-	fit = device_fit(dev);
-	if (fit == IN_USE)
-		schedule_delayed_work(&look_again_work, HZ);
-	else if (fit == LOST && xenbus_exists(XBT_NIL, dev->nodename, "state"))
-		xenbus_printf(XBT_NIL, dev->nodename, "state", "%d",
-			      XenbusStateInitialising);
-	put_device(&dev->dev);
-}
-
-static struct xenbus_watch nodes_watch = {
-	.node = "device/vesper",
-	.callback = nodes_changed,
-};
-
 /* ---- life of the module ---- */
 
-static bool driver_registered, watch_registered;
+static bool driver_registered;
 
 /*
  * From a work item: when the device is there and the backend does not answer,
@@ -486,12 +413,9 @@ static bool driver_registered, watch_registered;
  */
 static void register_driver(struct work_struct *work)
 {
-	int err = register_xenbus_watch(&nodes_watch);
+	int err;
 
-	if (err)
-		pr_warn("watching %s: error %d\n", nodes_watch.node, err);
-	else
-		watch_registered = true;
+	vesper_nodes_init();
 	err = __xenbus_register_frontend(&vesper_driver, NULL, NULL);
 	if (err)
 		pr_err("registering with xenbus: error %d\n", err);
@@ -524,9 +448,7 @@ int vesper_comm_init(void)
 void vesper_comm_exit(void)
 {
 	flush_work(&register_work);
-	if (watch_registered)
-		unregister_xenbus_watch(&nodes_watch);
-	cancel_delayed_work_sync(&look_again_work);
+	vesper_nodes_exit();
 	if (driver_registered)
 		xenbus_unregister_driver(&vesper_driver);
 	kthread_stop(front.thread);

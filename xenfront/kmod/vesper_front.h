@@ -3,6 +3,7 @@
  * VESPER frontend: what the parts of the module say to each other.
  *
  *   vesper_comm.c    Communication part: xenbus, event channel, its thread
+ *   vesper_nodes.c   Communication part: a device that lost its nodes
  *   vesper_pages.c   Communication part: pages that are granted to the host
  *   vesper_action.c  Action part: loads and unloads modules; knows no Xen
  *   vesper_lookup.c  kernel functions that are not exported
@@ -81,6 +82,14 @@ int vesper_action_init(void);
 void vesper_action_exit(void);
 int vesper_comm_init(void);
 void vesper_comm_exit(void);
+
+/* ---- the device and its nodes ---- */
+
+struct xenbus_device;
+/* The device that is bound, with a reference, or NULL. */
+struct xenbus_device *vesper_bound_device(void);
+void vesper_nodes_init(void);
+void vesper_nodes_exit(void);
 
 /* ---- pages that the host may use ---- */
 

@@ -16,9 +16,10 @@ use anyhow::{Context, Result, bail};
 /// Folders and files that the module is made of, from the project's root.
 const INPUTS: [&str; 5] = ["xenfront", "ring/src", "ring/Cargo.toml", "Cargo.toml", "xtask/src/kmod"];
 /// What Kbuild reads, from `xenfront/kmod`.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "vesper_main.c",
     "vesper_comm.c",
+    "vesper_nodes.c",
     "vesper_pages.c",
     "vesper_action.c",
     "vesper_lookup.c",
