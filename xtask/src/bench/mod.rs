@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask bench [NAME…]`: the figures of `docs/performance.md`, measured again.
+
+mod ring;
+
+use anyhow::{Result, bail};
+
+/// The benchmarks, in the order in which they run when none is named.
+const BENCHES: &[(&str, fn() -> Result<()>)] = &[("ring", ring::run)];
+
+/// Runs the named benchmarks, or all when none is named.
+///
+/// # Errors
+///
+/// An unknown name, before anything runs; a benchmark that could not be measured or missed its goal.
+pub fn run(which: &[String]) -> Result<()> {
+    for name in which {
+        if !BENCHES.iter().any(|(known, _)| known == name) {
+            let known: Vec<_> = BENCHES.iter().map(|(known, _)| *known).collect();
+            bail!("no benchmark {name}; there are: {}", known.join(", "));
+        }
+    }
+    for (name, bench) in BENCHES {
+        if which.is_empty() || which.iter().any(|wanted| wanted == name) {
+            bench()?;
+        }
+    }
+    Ok(())
+}
