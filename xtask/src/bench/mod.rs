@@ -5,8 +5,10 @@ mod ring;
 
 use anyhow::{Result, bail};
 
+type Bench = (&'static str, fn() -> Result<()>);
+
 /// The benchmarks, in the order in which they run when none is named.
-const BENCHES: &[(&str, fn() -> Result<()>)] = &[("ring", ring::run)];
+const BENCHES: &[Bench] = &[("ring", ring::run)];
 
 /// Runs the named benchmarks, or all when none is named.
 ///

@@ -36,7 +36,10 @@ pub fn run() -> Result<()> {
     println!("  ratio                       {ratio:>7.2}   (goal ≤ {GOAL})");
     let litmus = output(Command::new(&ours).arg("litmus").arg(LITMUS.to_string()))?;
     println!("  two threads: {}", litmus.trim());
-    ensure!(ratio <= GOAL, "the ring takes {ratio:.2} times the instructions of the C macros, the goal is {GOAL}");
+    ensure!(
+        ratio <= GOAL,
+        "the ring takes {ratio:.2} times the instructions of the C macros, the goal is {GOAL}"
+    );
     Ok(())
 }
 
@@ -82,7 +85,8 @@ fn instructions(program: &Path, rounds: u64) -> Result<u64> {
     let run = command.output().context("running valgrind (package valgrind)")?;
     let told = String::from_utf8_lossy(&run.stderr);
     ensure!(run.status.success(), "{} under valgrind: {}\n{told}", program.display(), run.status);
-    let collected = told.lines().find_map(|line| line.split_once("Collected :")).map(|(_, count)| count.trim());
+    let collected =
+        told.lines().find_map(|line| line.split_once("Collected :")).map(|(_, count)| count.trim());
     collected
         .and_then(|count| count.parse().ok())
         .with_context(|| format!("callgrind tells no count for {}:\n{told}", program.display()))
