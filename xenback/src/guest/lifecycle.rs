@@ -6,8 +6,8 @@
 //! | 2 InitWait | 3 or 4 | connect → 4 |
 //! | 4 Connected | 3 or 4 with other nodes, or 3 after 4 | it starts anew: drop the connection, connect → 4 |
 //! | 4 Connected | 1 | it was resumed or restarted: drop the connection → 2 |
-//! | 2, 4 | 5 | drop the connection → 5 |
-//! | 2, 4 | 6 | drop the connection → 6 |
+//! | 2, 4 | 5 | it goes away: drop the connection, its commands end → 5 |
+//! | 2, 4 | 6 | it wants a fresh start: drop the connection, its commands wait → 6 |
 //! | 5 Closing | 6, 1, nothing, or 5 s over | → 6, then removed if that is why, offered again (→ 2) if that is why |
 //! | 6 Closed | 1 | → 2, behind the fence if the guest broke the protocol |
 //! | 4 Connected | no node | nothing: a node that vanished is no guest that vanished |
@@ -221,9 +221,10 @@ impl Guest {
                 self.set_state(Closing, context);
                 self.wait_for_close(context);
             }
+            // Without Closing before it, this is how a frontend asks for a fresh start, for example after a resume.
             (InitWait | Connected, Closed) => {
                 self.line("its frontend is closed", context);
-                self.loader.abandon(&Failure::NotAttached);
+                self.loader.disconnected();
                 self.drop_channel(context);
                 self.closed(context);
             }

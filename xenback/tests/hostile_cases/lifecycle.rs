@@ -29,7 +29,7 @@ pub const CASES: &[Case] = &[
             guest.set_state(6);
             world.settle();
             assert!(world.events.iter().any(|event| matches!(event,
-                vesper_xenback::Event::Finished { outcome, .. } if outcome.result == Err(Failure::NotAttached))));
+                vesper_xenback::Event::Finished { outcome, .. } if outcome.result == Err(Failure::Interrupted { outcome_unknown: false }))));
         },
         Verdict::Closed,
     ),
