@@ -102,6 +102,42 @@ fn a_reply_of_a_newer_daemon_is_still_a_failure() {
     assert_eq!(empty.status(), 4, "a reply with nothing in it is no success");
 }
 
+/// Each example of docs/api.md is a document of this version, word for word.
+#[test]
+fn the_examples_of_the_book_are_true() {
+    let book = include_str!("../../../docs/api.md");
+    let (mut requests, mut replies) = (0, 0);
+    for block in book.split("```json\n").skip(1) {
+        for line in block.split("```").next().unwrap().lines() {
+            let rewritten = if line.starts_with("{\"request\"") {
+                requests += 1;
+                let request: Request = from_line(line.as_bytes()).expect(line);
+                to_line(&request)
+            } else {
+                replies += 1;
+                let reply: Reply = from_line(line.as_bytes()).expect(line);
+                assert!(line.starts_with(&format!("{{\"status\":{},", reply.status())), "{line}");
+                to_line(&reply)
+            };
+            // A request may leave out what has a default.
+            let rewritten: serde_json::Value = from_line(&rewritten).unwrap();
+            let written: serde_json::Value = from_line(line.as_bytes()).unwrap();
+            for (key, value) in written.as_object().unwrap() {
+                assert_eq!(&rewritten[key], value, "{line}");
+            }
+        }
+    }
+    assert_eq!((requests, replies), (6, 8));
+    for kind in ErrorKind::ALL.iter().filter(|kind| **kind != ErrorKind::Unknown) {
+        let row = format!(
+            "| {} | `{}` |",
+            kind.exit_status(),
+            String::from_utf8(to_line(kind)).unwrap().trim().trim_matches('"')
+        );
+        assert!(book.contains(&row), "{row} is not in docs/api.md");
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_survives_in_one_line(dom in any::<String>(), file in any::<String>(), args in prop::collection::vec(any::<String>(), 0..4)) {

@@ -25,6 +25,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Most bytes of a module image, before and after decompression.
     pub image_bytes: u64,
+    /// Most bytes of all images that wait or are being loaded.
+    pub waiting_bytes: u64,
     /// Commands that may wait for one guest.
     pub queue_length: usize,
     /// Clients that may be connected at the same time.
@@ -91,6 +93,7 @@ struct File {
 #[serde(default, deny_unknown_fields)]
 struct Limits {
     image_bytes: Spanned<i64>,
+    waiting_bytes: Spanned<i64>,
     queue_length: Spanned<i64>,
     connections: Spanned<i64>,
     timeout_seconds: Spanned<i64>,
@@ -129,6 +132,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             image_bytes: unplaced(vesper_action::image::DEFAULT_LIMIT as i64),
+            waiting_bytes: unplaced(512 << 20),
             queue_length: unplaced(64),
             connections: unplaced(64),
             timeout_seconds: unplaced(vesper_api::DEFAULT_TIMEOUT_MS as i64 / 1000),
@@ -176,12 +180,24 @@ impl Config {
             let message = "directories.runtime: an absolute path is wanted";
             return Err(place.wrong(file.directories.runtime.span().start, message));
         }
+        let image_bytes = place.number(&limits.image_bytes, "limits.image_bytes", 1..=1 << 30)?;
+        let waiting_bytes = place.number(&limits.waiting_bytes, "limits.waiting_bytes", 1..=1 << 40)?;
+        if waiting_bytes < image_bytes {
+            let span = if limits.waiting_bytes.span().is_empty() {
+                limits.image_bytes.span()
+            } else {
+                limits.waiting_bytes.span()
+            };
+            let message = "limits.waiting_bytes: less than limits.image_bytes, so the largest image could never be sent";
+            return Err(place.wrong(span.start, message));
+        }
         let names = place.each(&file.attach.names, "attach.names", glob::Pattern::new)?;
         let uuids = place.each(&file.attach.uuids, "attach.uuids", |uuid| uuid.parse())?;
         Ok(Self {
             group: file.group.get_ref().clone(),
             socket: file.directories.runtime.get_ref().join("vesperd.sock"),
-            image_bytes: place.number(&limits.image_bytes, "limits.image_bytes", 1..=1 << 30)? as u64,
+            image_bytes: image_bytes as u64,
+            waiting_bytes: waiting_bytes as u64,
             queue_length: place.number(&limits.queue_length, "limits.queue_length", 1..=1024)? as usize,
             connections: place.number(&limits.connections, "limits.connections", 1..=1024)? as usize,
             timeout: Duration::from_secs(place.number(
@@ -272,6 +288,7 @@ mod tests {
         for key in [
             "group",
             "image_bytes",
+            "waiting_bytes",
             "queue_length",
             "connections",
             "timeout_seconds",
@@ -295,6 +312,11 @@ mod tests {
             ),
             ("[limits]\nimage_bites = 1", "f:2:1: unknown field `image_bites`"),
             ("[limits]\n  image_bytes = 0", "f:2:17: limits.image_bytes: 0 is not between 1 and 1073741824"),
+            ("[limits]\nwaiting_bytes = 9", "f:2:17: limits.waiting_bytes: less than limits.image_bytes"),
+            (
+                "[limits]\nimage_bytes = 900000000",
+                "f:2:15: limits.waiting_bytes: less than limits.image_bytes",
+            ),
             ("[limits]\nqueue_length = -1", "f:2:16: limits.queue_length: -1 is not between 1 and 1024"),
             ("[limits]\ntimeout_seconds = \"30\"", "f:2:19: invalid type: string \"30\", expected i64"),
             ("[limits]\ntimeout_seconds = 0", "f:2:19: limits.timeout_seconds: 0 is not between 1 and 86400"),

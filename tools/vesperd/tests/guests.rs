@@ -197,3 +197,27 @@ fn a_guest_that_breaks_the_protocol_has_its_device_stopped_and_no_other() {
     assert_eq!(failure.kind, ErrorKind::DeviceStopped);
     world.insmod("1", &world.module("answer")).unwrap();
 }
+
+#[test]
+fn images_that_wait_are_bounded_for_all_guests_together() {
+    let size = support::module("m0", support::VERMAGIC, 600).len() as u64;
+    let world = World::with(|config| config.waiting_bytes = 3 * size - 1);
+    let (one, two) = (world.add_attached(1), world.add_attached(2));
+    one.kernel().next(Reaction::works().held());
+    two.kernel().next(Reaction::works().held());
+    let mut clients = Vec::new();
+    for dom in ["1", "2"] {
+        let client = Client::connect(world.socket());
+        let file = File::open(world.module(&format!("m{dom}"))).unwrap();
+        client.send(&vesper_api::to_line(&insmod(dom)), &[file.as_raw_fd()]);
+        clients.push(client);
+    }
+    eventually("both run", || !one.kernel().work().is_empty() && !two.kernel().work().is_empty());
+    let failure = world.insmod("1", &world.module("m3")).unwrap_err();
+    assert_eq!(failure.kind, ErrorKind::QueueFull, "{}", failure.message);
+    one.kernel().let_go();
+    clients[0].reply().into_result().unwrap();
+    world.insmod("1", &world.module("m3")).unwrap();
+    two.kernel().let_go();
+    clients[1].reply().into_result().unwrap();
+}

@@ -39,6 +39,7 @@ pub(crate) struct Desk {
     /// appears again; one that was detached by hand stays so until then, or until the daemon is restarted.
     auto_attach: AttachRule,
     image_bytes: u64,
+    waiting_bytes: u64,
     timeout: Duration,
     /// Loads whose image is being prepared.
     preparing: HashMap<JobId, Order>,
@@ -57,6 +58,7 @@ impl Desk {
             images: Images::start()?,
             auto_attach: config.attach.clone(),
             image_bytes: config.image_bytes,
+            waiting_bytes: config.waiting_bytes,
             timeout: config.timeout,
             preparing: HashMap::new(),
             running: HashMap::new(),
@@ -262,6 +264,12 @@ impl Desk {
         let Some(info) = self.backend.guest(order.domid).filter(|info| info.uuid == order.uuid) else {
             return Err(order.gone());
         };
+        let waiting: u64 = self.running.values().map(Order::image_bytes).sum();
+        if waiting + image.bytes.len() as u64 > self.waiting_bytes {
+            let message =
+                format!("{waiting} bytes of images wait already, {} more are too many", image.bytes.len());
+            return Err(Failure::new(ErrorKind::QueueFull, message).guest(order.guest.clone()));
+        }
         // A frontend that publishes none leaves the question to its kernel.
         if let Some(vermagic) = &info.vermagic {
             image.check_for(vermagic).map_err(|error| refused(&error))?;

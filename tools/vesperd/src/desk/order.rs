@@ -128,6 +128,11 @@ impl Order {
         }
     }
 
+    /// Bytes of its image, once that is known.
+    pub(super) fn image_bytes(&self) -> u64 {
+        if let What::Load { bytes, .. } = self.what { bytes } else { 0 }
+    }
+
     /// For the log.
     pub(super) fn describe(&self) -> String {
         let who = label(&self.guest);
