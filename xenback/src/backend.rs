@@ -11,6 +11,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use vesper_action::{Command, CommandId, Run};
 use vesper_grant::{DomId, Host};
+use vesper_ring::wire::xenbus::State;
 use vesper_xenstore::{Store, Watch};
 
 use crate::guest::{Context, Guest};
@@ -327,20 +328,25 @@ impl Backend {
                 Some(true) => {
                     self.with(domid, now, Guest::look_at_own_nodes);
                 }
-                Some(false) => {
+                // A directory that is still being made has no state yet; its watch fires again.
+                Some(false) if self.has_state(domid) => {
                     if let Some(Err(error)) = self.with(domid, now, Guest::adopt) {
                         log::error!("domain {domid}: its device cannot be taken up: {error}");
                     }
                 }
-                None if matches!(self.host.domain(domid), Ok(None)) => {
+                None if matches!(self.host.domain(domid), Ok(None)) && self.has_state(domid) => {
                     log::info!("domain {domid} is gone; removing what its device left in xenstore");
                     if let Err(error) = nodes::remove(&*self.store, domid, false) {
                         log::warn!("domain {domid}: its backend nodes cannot be removed: {error}");
                     }
                 }
-                None => {}
+                Some(false) | None => {}
             }
         }
+    }
+
+    fn has_state(&self, domid: DomId) -> bool {
+        nodes::state(&*self.store, &nodes::backend(domid)).is_ok_and(|state| state != State::Unknown)
     }
 
     /// One turn for each guest that has work, beginning with another one each time.
@@ -364,9 +370,9 @@ impl Backend {
         }
     }
 
-    /// Keeps the descriptor readable while a guest's turn was cut short or an event waits to be fetched.
+    /// Keeps the descriptor readable while a guest has work left or an event waits to be fetched.
     fn raise_if_work_is_left(&self, always: bool) {
-        if always || !self.events.is_empty() || self.guests.values().any(|guest| guest.signalled) {
+        if always || !self.events.is_empty() || self.guests.values().any(Guest::has_work) {
             // EAGAIN means that it is raised as high as can be.
             let _ = self.again.write(1);
         }

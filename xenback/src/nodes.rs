@@ -133,20 +133,14 @@ pub(crate) fn is_offline(store: &dyn Store, guest: DomId) -> Result<bool, Error>
     Ok(read_opt(store, Tx::NONE, &format!("{}/{ONLINE}", backend(guest)))?.is_some_and(|value| value == b"0"))
 }
 
-/// The guests that have a backend directory.
+/// The guests that may have a backend directory: those with a directory of their own among the backends.
 pub(crate) fn with_backend(store: &dyn Store) -> Result<Vec<DomId>, Error> {
     let names = match store.list(Tx::NONE, BACKENDS) {
         Ok(names) => names,
         Err(Error::NoEntry { .. }) => Vec::new(),
         Err(error) => return Err(error),
     };
-    let mut guests = Vec::new();
-    for guest in names.iter().filter_map(|name| name.parse().ok()).map(DomId) {
-        if read_opt(store, Tx::NONE, &format!("{}/state", backend(guest)))?.is_some() {
-            guests.push(guest);
-        }
-    }
-    Ok(guests)
+    Ok(names.iter().filter_map(|name| name.parse().ok()).map(DomId).collect())
 }
 
 /// Reads what the frontend published. An [`Error::Value`] or [`Error::NoEntry`] is the guest's fault.

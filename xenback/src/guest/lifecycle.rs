@@ -14,7 +14,7 @@
 
 use std::time::Instant;
 
-use vesper_action::{Failure, LoadedModule};
+use vesper_action::{Failure, LoadedModule, Memory};
 use vesper_ring::wire::xenbus::State;
 use vesper_xenstore::Written;
 
@@ -144,6 +144,8 @@ impl Guest {
     pub(crate) fn new_store(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
         let Some(device) = self.device.as_mut() else { return Ok(()) };
         device.watch = Some(context.store.watch(&format!("{}/state", nodes::frontend(self.domid)))?);
+        // What could not be written meanwhile is written with the next change.
+        device.memory = Memory::default();
         if nodes::state(context.store, &nodes::backend(self.domid))? == State::Unknown {
             log::warn!("domain {}: its nodes vanished from xenstore; its connection is kept", self.domid);
         }

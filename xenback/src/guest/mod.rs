@@ -42,6 +42,8 @@ pub(crate) struct Guest {
     device: Option<Device>,
     /// A kick was taken or a turn was cut short: it is to be served.
     pub(crate) signalled: bool,
+    /// The node `loader-memory` is out of date.
+    memory_changed: bool,
     tally: Tally,
     fence: Fence,
     log_limit: LogLimit,
@@ -115,6 +117,7 @@ impl Guest {
             loader: Loader::new(Arc::clone(run), limits.queue_length, format!("domain {domid}")),
             device: None,
             signalled: false,
+            memory_changed: false,
             tally: Tally::default(),
             fence: Fence::default(),
             log_limit: LogLimit::default(),
@@ -186,8 +189,14 @@ impl Guest {
         self.signalled
     }
 
+    /// Whether it wants another turn at once.
+    pub(crate) fn has_work(&self) -> bool {
+        self.signalled || self.memory_changed
+    }
+
     /// Lets time pass.
     pub(crate) fn tick(&mut self, context: &mut Context<'_>) {
+        self.persist(context);
         self.loader.tick(context.now);
         if let Some(channel) = self.device.as_mut().and_then(|device| device.channel.as_mut())
             && let Err(error) = channel.tick(context.now)
@@ -222,7 +231,7 @@ impl Guest {
         context.events.push(Event::GuestGone { domid: self.domid, uuid: self.uuid });
     }
 
-    /// Delivers outcomes, and writes down what a successor must know.
+    /// Delivers outcomes.
     pub(crate) fn harvest(&mut self, context: &mut Context<'_>) {
         while let Some(finished) = self.loader.finished() {
             if finished.outcome.result.is_ok() {
@@ -230,6 +239,15 @@ impl Guest {
             }
             let domid = self.domid;
             context.events.push(Event::Finished { id: finished.id, domid, outcome: finished.outcome });
+        }
+        self.memory_changed =
+            self.device.as_ref().is_some_and(|device| device.memory != self.loader.memory());
+    }
+
+    /// Writes down what a successor must know. A turn later than the change, so that no outcome waits for xenstore.
+    fn persist(&mut self, context: &mut Context<'_>) {
+        if !std::mem::take(&mut self.memory_changed) {
+            return;
         }
         let Some(device) = self.device.as_mut() else { return };
         let memory = self.loader.memory();
