@@ -24,7 +24,7 @@ rm large.ko
 refused "no such file" 2 vesper insmod 1 nowhere.ko
 
 refused "a module for another kernel" 2 vesper insmod 1 $KO/other/answer.ko
-other=$(tr '\000' '\n' < $KO/other/answer.ko | sed -n 's/^vermagic=//p' | head -n 1)
+other=$(tr '\000' '\n' < $KO/other/answer.ko | sed -n 's/^vermagic=\(.*[^ ]\) *$/\1/p' | head -n 1)
 expect_text "$(guest 1 'uname -r')" "$other"
 
 # Byte 18 of an ELF header is the machine; 3 is the i386.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `vesper` and `vesperd` as static programs, which run in any dom0 whatever its libraries.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
@@ -14,8 +15,18 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The programs.
 const NAMES: [&str; 2] = ["vesper", "vesperd"];
 
-/// Builds both and gives their paths. Cargo knows what is fresh.
+/// Builds both and gives their paths. Cargo knows what is fresh; a process asks it once, so that all its boots run
+/// the same programs.
 pub fn build() -> Result<Vec<PathBuf>> {
+    static BUILT: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    if let Some(built) = BUILT.get() {
+        return Ok(built.clone());
+    }
+    let built = build_now()?;
+    Ok(BUILT.get_or_init(|| built).clone())
+}
+
+fn build_now() -> Result<Vec<PathBuf>> {
     let dir = paths::target().join("lab-static");
     progress::step("building vesper and vesperd (static)", || {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -30,7 +41,7 @@ pub fn build() -> Result<Vec<PathBuf>> {
 }
 
 /// A program that asks for an interpreter or a library would not start in dom0.
-fn must_be_static(path: &std::path::Path) -> Result<()> {
+fn must_be_static(path: &Path) -> Result<()> {
     let headers = command::text(Command::new("readelf").args(["-lWd"]).arg(path))
         .with_context(|| format!("{} was not built", path.display()))?;
     if headers.contains("INTERP") || headers.contains("(NEEDED)") {
