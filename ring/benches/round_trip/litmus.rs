@@ -34,7 +34,7 @@ impl Channel {
                 return;
             }
             std::hint::spin_loop();
-            if spin % 1024 == 1023 {
+            if spin % 64 == 63 {
                 std::thread::yield_now();
                 assert!(
                     since.get_or_insert_with(Instant::now).elapsed() < PATIENCE,
