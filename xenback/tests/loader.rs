@@ -195,6 +195,29 @@ fn a_daemon_that_finds_a_connection_it_cannot_take_over_starts_it_anew() {
 }
 
 #[test]
+fn a_daemon_that_died_while_it_wrote_an_answer() {
+    let mut world = World::new();
+    let mut guest = world.add_connected(1);
+    guest.idle(&mut world);
+    // The entry of the parked request, after that of the report: its first words are those of an answer.
+    let entry = 64 + 96;
+    guest.page.write(entry, &1u16.to_le_bytes());
+    guest.page.write(entry + 8, &77u64.to_le_bytes());
+    world.restart_backend();
+    assert_eq!((world.device(1), world.backend_state(1)), (Some(DeviceState::Closing), 5));
+    guest.close(&mut world);
+    assert_eq!(
+        (world.device(1), world.backend_state(1)),
+        (Some(DeviceState::Waiting), 2),
+        "no fence, no failure"
+    );
+    assert_eq!(world.info(1).counters.protocol_errors, 0);
+    guest.set_state(1);
+    guest.connect(&mut world);
+    world.load_works(&mut guest);
+}
+
+#[test]
 fn guests_tell_what_is_loaded_when_they_connect() {
     let mut world = World::new();
     let mut guest = world.add_connected(1);

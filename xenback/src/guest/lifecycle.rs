@@ -89,6 +89,7 @@ impl Guest {
             frontend: theirs,
             published: None,
             channel: None,
+            taken_over: false,
             then: Then::Stay,
             close_deadline: None,
             failure: None,
@@ -264,7 +265,7 @@ impl Guest {
     }
 
     /// Closes the connection and offers it again, for a fresh start of both ends.
-    fn again(&mut self, context: &mut Context<'_>) {
+    pub(super) fn again(&mut self, context: &mut Context<'_>) {
         self.line("its connection cannot be taken over; closing it for a fresh start", context);
         if let Some(device) = self.device.as_mut() {
             device.failure = None;
@@ -299,6 +300,7 @@ impl Guest {
                 );
                 device.published = Some(published);
                 device.channel = Some(channel);
+                device.taken_over = taking_over;
                 self.tally.connections += 1;
                 self.signalled = true;
                 self.set_state(State::Connected, context);

@@ -59,6 +59,9 @@ struct Device {
     frontend: State,
     published: Option<Published>,
     channel: Option<Channel>,
+    /// The connection was a predecessor's and nothing was taken from it yet. It may have died while it wrote an answer
+    /// over a request, so what is wrong there is not the guest's fault (`docs/protocol.md`, "Restart of the daemon").
+    taken_over: bool,
     /// What comes after Closed.
     then: Then,
     /// Closing: when the frontend is no longer waited for.
@@ -166,16 +169,21 @@ impl Guest {
     /// One turn: at most the budget of requests. Returns whether there may be more.
     pub(crate) fn serve(&mut self, context: &mut Context<'_>) -> bool {
         self.signalled = false;
-        let Some(channel) = self.device.as_mut().and_then(|device| device.channel.as_mut()) else {
-            return false;
-        };
+        let Some(device) = self.device.as_mut() else { return false };
+        let Some(channel) = device.channel.as_mut() else { return false };
         let turn = match channel.serve(&mut self.loader, context.limits.budget, context.now) {
             Ok(turn) => turn,
+            Err(violation) if device.taken_over => {
+                log::warn!("domain {}: in what a predecessor left: {violation}", self.domid);
+                self.again(context);
+                return false;
+            }
             Err(violation) => {
                 self.fail(violation.to_string(), context);
                 return false;
             }
         };
+        device.taken_over = false;
         self.tally.requests += u64::from(turn.requests);
         if turn.more {
             self.signalled = true;
