@@ -135,28 +135,39 @@ fn a_file_that_changes_afterwards_changes_nothing() {
 fn each_of_many_clients_gets_its_own_result() {
     let world = World::new();
     let guests: Vec<_> = (1..=4).map(|domid| world.add_attached(domid)).collect();
+    let there = world.module("there");
+    for (domid, guest) in (1..=4).zip(&guests) {
+        world.insmod(&domid.to_string(), &there).unwrap();
+        // So that the others have to wait for each other.
+        guest.kernel().next(Reaction::works().held());
+    }
     std::thread::scope(|scope| {
-        for domid in 1..=4u16 {
-            for number in 0..8 {
-                let world = &world;
-                scope.spawn(move || {
-                    let name = format!("m{domid}_{number}");
-                    let size = 1000 + 100_000 * number;
-                    let bytes = module(&name, support::VERMAGIC, size);
-                    let path = world.file(&format!("{name}.ko"), &bytes);
-                    let Done::Loaded(loaded) = world.insmod(&domid.to_string(), &path).unwrap() else {
-                        panic!("not loaded")
-                    };
-                    assert_eq!((loaded.module, loaded.guest.domid), (name.clone(), domid));
-                    assert_eq!(loaded.bytes, bytes.len() as u64);
-                    let again = world.insmod(&domid.to_string(), &path).unwrap_err();
-                    assert_eq!(again.errno.unwrap().name, "EEXIST");
-                });
-            }
+        for (domid, number) in (1..=4u16).flat_map(|domid| (0..8).map(move |number| (domid, number))) {
+            let (world, there) = (&world, &there);
+            scope.spawn(move || {
+                let dom = domid.to_string();
+                // Each other one wants what cannot be.
+                if number % 2 == 0 {
+                    let refused = world.insmod(&dom, there).unwrap_err();
+                    assert_eq!(refused.errno.unwrap().name, "EEXIST");
+                    assert_eq!(refused.guest.unwrap().domid, domid);
+                    return;
+                }
+                let name = format!("m{domid}_{number}");
+                let bytes = module(&name, support::VERMAGIC, 1000 + 100_000 * number);
+                let path = world.file(&format!("{name}.ko"), &bytes);
+                let Ok(Done::Loaded(loaded)) = world.insmod(&dom, &path) else {
+                    panic!("{name} is not loaded")
+                };
+                assert_eq!((loaded.module, loaded.guest.domid), (name, domid));
+                assert_eq!(loaded.bytes, bytes.len() as u64);
+            });
         }
+        eventually("all wait", || (1..=4).all(|domid| world.guest(domid).unwrap().queue == 8));
+        guests.iter().for_each(|guest| guest.kernel().let_go());
     });
     for guest in &guests {
-        assert_eq!(guest.kernel().modules().len(), 8);
+        assert_eq!(guest.kernel().modules().len(), 5);
     }
 }
 
