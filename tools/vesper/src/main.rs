@@ -6,9 +6,11 @@
 //! | `options` | the command line and its help |
 //! | `ask` | one request over the socket |
 //! | `show` | results and errors as text |
+//! | `pages` | manual pages and completions, for packages |
 
 mod ask;
 mod options;
+mod pages;
 mod show;
 
 use std::io::{self, Write};
@@ -20,6 +22,15 @@ use vesper_api::Reply;
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let options::Command::Pages { dir } = &options.command {
+        return match pages::write(dir) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("vesper pages: {}: {error}", dir.display());
+                ExitCode::from(2)
+            }
+        };
+    }
     let reply = match options.command.request() {
         Ok((request, file)) => ask::ask(&options.socket, &request, file.as_ref()),
         Err(failure) => Reply::from(Err(failure)),

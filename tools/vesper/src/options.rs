@@ -102,6 +102,12 @@ pub(crate) enum Command {
         /// Guest: domid, name or UUID
         dom: String,
     },
+    /// Write manual pages and completions of bash, zsh and fish into a directory, for packages
+    #[command(hide = true)]
+    Pages {
+        /// The directory, which must be there
+        dir: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
@@ -132,6 +138,7 @@ impl Command {
             Self::Insmod { .. } => "insmod",
             Self::Rmmod { .. } => "rmmod",
             Self::Status { .. } => "status",
+            Self::Pages { .. } => "pages",
         }
     }
 
@@ -147,6 +154,7 @@ impl Command {
                 Request::Rmmod { dom: dom.clone(), name: name.clone(), timeout_ms: limit.millis() }
             }
             Self::Status { dom } => Request::Status { dom: dom.clone() },
+            Self::Pages { .. } => unreachable!("it asks the daemon nothing"),
             Self::Insmod { dom, file, args, limit } => {
                 // Not blocking, in case it is a pipe; the daemon looks at what it is.
                 let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(file);

@@ -307,3 +307,17 @@ fn wrong_usage_is_status_2_and_help_teaches() {
         assert!(help.out.contains(text), "{text:?} is not in\n{}", help.out);
     }
 }
+
+#[test]
+fn manual_pages_and_completions_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let run: Run =
+        command(Path::new("/nonexistent"), &["pages", dir.path().to_str().unwrap()]).output().unwrap().into();
+    assert_eq!(run.status, 0, "{}", run.err);
+    for file in ["vesper.1", "vesper-insmod.1", "vesper.bash", "_vesper", "vesper.fish"] {
+        let text = fs::read_to_string(dir.path().join(file)).expect(file);
+        assert!(text.contains("insmod"), "{file}");
+    }
+    assert!(!dir.path().join("vesper-pages.1").exists(), "a command that is hidden has no page");
+    assert_eq!(command(Path::new("/x"), &["pages", "/nonexistent"]).output().unwrap().status.code(), Some(2));
+}
