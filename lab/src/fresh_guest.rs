@@ -35,8 +35,8 @@ const LEFT_OUT: [&str; 7] = [
 
 /// dom0's modules for QEMU's disk and for lending it to the guest, in the order in which they are inserted.
 const DOM0_MODULES: [&str; 7] = [
-    "drivers/virtio/virtio.ko",
     "drivers/virtio/virtio_ring.ko",
+    "drivers/virtio/virtio.ko",
     "drivers/virtio/virtio_pci_legacy_dev.ko",
     "drivers/virtio/virtio_pci_modern_dev.ko",
     "drivers/virtio/virtio_pci.ko",

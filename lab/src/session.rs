@@ -18,6 +18,8 @@ use crate::suite::Xen;
 const UP_LIMIT: Duration = Duration::from_secs(180);
 /// How long each guest may take, attachment included.
 const GUEST_LIMIT: Duration = Duration::from_secs(120);
+/// How many runs' logs are kept.
+const RUNS_KEPT: usize = 40;
 /// Memory of dom0 and of the hypervisor itself, in MiB.
 const DOM0_MEMORY: u32 = 1024;
 const XEN_MEMORY: u32 = 256;
@@ -203,6 +205,7 @@ fn new_run() -> Result<(PathBuf, String)> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let nonce = format!("{:x}-{:x}", now.as_nanos(), std::process::id());
     let runs = paths::lab().join("runs");
+    forget_old(&runs);
     let logs = runs.join(format!("{}-{}", now.as_secs(), std::process::id()));
     let mut unique = logs.clone();
     for again in 1.. {
@@ -213,4 +216,32 @@ fn new_run() -> Result<(PathBuf, String)> {
     }
     fs::create_dir_all(&unique).with_context(|| format!("cannot create {}", unique.display()))?;
     Ok((unique, nonce))
+}
+
+/// Removes all but the newest [`RUNS_KEPT`] runs: the folder of a run that was killed still holds its image.
+fn forget_old(runs: &Path) {
+    let names = fs::read_dir(runs).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.collect();
+    // Names begin with the second of the run, in as many digits for the next centuries.
+    names.sort();
+    for name in names.iter().rev().skip(RUNS_KEPT) {
+        let _ = fs::remove_dir_all(runs.join(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_runs_are_kept() -> Result<()> {
+        let runs = tempfile::tempdir()?;
+        for number in 0..RUNS_KEPT + 3 {
+            fs::create_dir(runs.path().join(format!("{:010}-1", 1_700_000_000 + number)))?;
+        }
+        forget_old(runs.path());
+        assert_eq!(fs::read_dir(runs.path())?.count(), RUNS_KEPT);
+        assert!(!runs.path().join("1700000002-1").exists() && runs.path().join("1700000003-1").exists());
+        Ok(())
+    }
 }
