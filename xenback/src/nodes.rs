@@ -70,7 +70,7 @@ pub(crate) fn create(store: &dyn Store, guest: DomId) -> Result<(), Error> {
         put(&format!("{back}/{MADE_BY_ATTACH}"), "1")?;
         put(&format!("{back}/{}", xenbus::VERSION), &PROTOCOL_VERSION.to_string())?;
         put(&format!("{back}/{}", xenbus::LOADER_MAX_RING_PAGE_ORDER), &MAX_RING_PAGE_ORDER.to_string())?;
-        put(&format!("{back}/{MEMORY}"), "")?;
+        put(&format!("{back}/{MEMORY}"), &memory::encode(&Memory::default()))?;
         put(&format!("{back}/state"), &(State::InitWait as u32).to_string())?;
 
         // The guest's kernel lists these two; where they are missing, nothing else says that it may.

@@ -147,6 +147,16 @@ fn a_restarted_daemon_goes_on_with_a_parked_request() {
 }
 
 #[test]
+fn a_restarted_daemon_takes_over_a_connection_that_was_never_used() {
+    let mut world = World::new();
+    let mut guest = world.add_connected(1);
+    guest.idle(&mut world);
+    world.restart_backend();
+    assert_eq!((world.device(1), world.backend_state(1)), (Some(DeviceState::Connected), 4));
+    world.load_works(&mut guest);
+}
+
+#[test]
 fn a_daemon_restarted_in_the_middle_of_a_transfer_cancels_it() {
     let mut world = World::new();
     let mut guest = world.add_connected(1);
@@ -178,20 +188,24 @@ fn a_result_for_the_daemon_before_is_reconciled() {
 
 #[test]
 fn a_daemon_that_finds_a_connection_it_cannot_take_over_starts_it_anew() {
-    let mut world = World::new();
-    let mut guest = world.add_connected(1);
-    // The guest closed its port meanwhile, so that binding fails.
-    guest.guest.close(guest.port);
-    world.restart_backend();
-    assert_eq!(world.backend_state(1), 5);
-    guest.set_state(5);
-    world.settle();
-    guest.set_state(6);
-    world.settle();
-    assert_eq!(world.backend_state(1), 2, "offered again");
-    guest.set_state(1);
-    guest.connect(&mut world);
-    world.load_works(&mut guest);
+    // The frontend in its own state 4, or in 3, where the daemon died before it was seen.
+    for state in [4, 3] {
+        let mut world = World::new();
+        let mut guest = world.add_connected(1);
+        // The guest closed its port meanwhile, so that binding fails.
+        guest.guest.close(guest.port);
+        guest.set_state(state);
+        world.restart_backend();
+        assert_eq!(world.backend_state(1), 5, "frontend in {state}");
+        guest.set_state(5);
+        world.settle();
+        guest.set_state(6);
+        world.settle();
+        assert_eq!(world.backend_state(1), 2, "offered again");
+        guest.set_state(1);
+        guest.connect(&mut world);
+        world.load_works(&mut guest);
+    }
 }
 
 #[test]

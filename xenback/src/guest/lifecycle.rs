@@ -95,8 +95,7 @@ impl Guest {
             failure: None,
             memory: memory.clone().unwrap_or_default(),
         });
-        let in_use = ours == State::Connected && theirs == State::Connected;
-        if in_use {
+        if ours == State::Connected {
             log::info!("domain {domid}: taking over its connection");
         }
         match (ours, memory) {
@@ -104,7 +103,7 @@ impl Guest {
             (State::Connected, Some(memory)) => {
                 self.loader.remember(memory);
                 self.offer(context);
-                if in_use && !self.is_connected() {
+                if self.stands_without_connection() {
                     self.again(context);
                 }
             }
@@ -175,8 +174,11 @@ impl Guest {
             })
     }
 
-    fn is_connected(&self) -> bool {
-        self.device.as_ref().is_some_and(|device| device.channel.is_some())
+    /// A predecessor's connection could not be taken over.
+    fn stands_without_connection(&self) -> bool {
+        self.device
+            .as_ref()
+            .is_some_and(|device| device.state == State::Connected && device.channel.is_none())
     }
 
     /// Reads the frontend's state and acts on it.
