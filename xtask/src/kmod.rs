@@ -70,6 +70,10 @@ pub fn build(kernel: Option<&str>, out: Option<&Path>) -> Result<PathBuf> {
         let source = root.join("xenfront/kmod");
         object::build(&toolchain, &flags, &source, &root.join("target/kmod"), &work.join("core.o_raw"))?;
         kbuild(&source, &headers, &work)?;
+        let sections = said_by(Command::new("readelf").arg("-SW").arg(work.join("core.o")))?;
+        if config.lines().any(|line| line == "CONFIG_UNWINDER_ORC=y") && !sections.contains(".orc_unwind") {
+            bail!("objtool did not see the Rust object: the kernel could not unwind through it");
+        }
         fs::copy(work.join("Module.symvers"), place.join("Module.symvers"))?;
         said_by(
             Command::new("strip")

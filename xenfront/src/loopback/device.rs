@@ -80,9 +80,10 @@ impl<'t> Device<'t> {
         }
     }
 
+    /// What to wait for besides nodes; an event that comes before both ends are connected waits itself.
     pub(super) fn event_fd(&mut self) -> Option<OwnedFd> {
         let pages = self.core.pages();
-        pages.port.map(|port| pages.guest().event_fd(port))
+        pages.port.filter(|_| self.started).map(|port| pages.guest().event_fd(port))
     }
 
     /// Whether the host sent an event since the last call.
@@ -233,10 +234,8 @@ impl<'t> Device<'t> {
     fn start(&mut self) {
         self.switch(State::Connected);
         self.started = true;
-        match self.core.start() {
-            // Answers that came with events before now.
-            Ok(()) => self.run(),
-            Err(fault) => self.stop(&fault),
+        if let Err(fault) = self.core.start() {
+            self.stop(&fault);
         }
     }
 
