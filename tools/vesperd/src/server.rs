@@ -18,7 +18,7 @@ use crate::peer;
 use crate::socket::{Listener, SocketError};
 
 /// Makes a new connection to xenstore when the old one has ended.
-pub type Reconnect = Box<dyn FnMut() -> Result<Arc<dyn Store>, vesper_xenstore::Error>>;
+pub type Reconnect = Box<dyn FnMut() -> Result<Arc<dyn Store>, vesper_xenstore::Error> + Send>;
 
 /// Why the daemon does not start, or not go on.
 #[derive(Debug, thiserror::Error)]
