@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Developer commands of VESPER: `cargo xtask COMMAND`. This file is the table of contents, each command has a file.
 
+mod bench;
 mod demo;
+mod dist;
 mod kmod;
 mod lab;
 mod machine;
@@ -37,6 +39,12 @@ enum Command {
     },
     /// Runs the tests: the core ones by default.
     Test(test::Arguments),
+    /// Measures again what docs/performance.md says: all benchmarks, or those named.
+    Bench {
+        /// ring
+        #[arg(value_name = "NAME")]
+        which: Vec<String>,
+    },
     /// Builds the guest's kernel module: target/kmod/VERSION/{vesper_front.ko,Module.symvers}.
     Kmod {
         /// The kernel it is for: a series (6.1, 6.12) or a release whose headers are installed.
@@ -46,6 +54,8 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// Builds what goes into a machine, under target/dist: Debian packages and archives for dom0 and for guests.
+    Dist,
     /// Real Xen in QEMU's software CPU: boots dom0 and guests, runs scripts and scenarios.
     #[command(subcommand)]
     Lab(lab::Command),
@@ -60,6 +70,8 @@ fn main() -> ExitCode {
             println!("{}", built.display());
             Ok(ExitCode::SUCCESS)
         }),
+        Command::Dist => host_packages::ensure().and_then(|()| dist::main()).map(|()| ExitCode::SUCCESS),
+        Command::Bench { which } => bench::run(&which).map(|()| ExitCode::SUCCESS),
         Command::Lab(command) => lab::main(command),
     };
     match result {
