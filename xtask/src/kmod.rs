@@ -182,3 +182,21 @@ fn said_by(command: &mut Command) -> Result<String> {
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{headers, numbers};
+
+    #[test]
+    fn versions_are_ordered_as_numbers() {
+        let mut versions = ["6.12.117+deb12-amd64", "6.1.0-56-amd64", "6.1.0-9-amd64"];
+        versions.sort_by_key(|version| numbers(version));
+        assert_eq!(versions, ["6.1.0-9-amd64", "6.1.0-56-amd64", "6.12.117+deb12-amd64"]);
+    }
+
+    #[test]
+    fn missing_headers_name_their_package() {
+        let error = headers("0.0-none").unwrap_err().to_string();
+        assert!(error.contains("apt-get install linux-headers-0.0-none"), "{error}");
+    }
+}

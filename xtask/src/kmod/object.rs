@@ -133,3 +133,18 @@ fn check(object: &Path, allow: &Path) -> Result<()> {
     }
     bail!("the object of the frontend core is not fit for a kernel:\n  {}", wrong.join("\n  "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::flags;
+
+    #[test]
+    fn flags_follow_the_kernels_configuration() {
+        let old = flags("CONFIG_RETPOLINE=y\nCONFIG_RETHUNK=y\n# CONFIG_X86_KERNEL_IBT is not set\n");
+        assert!(old.contains("thunk-extern") && old.contains("retpoline") && !old.contains("cf-protection"));
+        let new = "CONFIG_MITIGATION_RETPOLINE=y\nCONFIG_MITIGATION_RETHUNK=y\nCONFIG_X86_KERNEL_IBT=y\n";
+        assert_eq!(flags(new), format!("{old} -Zcf-protection=branch"));
+        let bare = flags("# CONFIG_RETPOLINE is not set\n");
+        assert!(!bare.contains("thunk") && bare.contains("-Zplt=yes"));
+    }
+}
