@@ -70,10 +70,7 @@ pub fn build(kernel: Option<&str>, out: Option<&Path>) -> Result<PathBuf> {
         let source = root.join("xenfront/kmod");
         object::build(&toolchain, &flags, &source, &root.join("target/kmod"), &work.join("core.o_raw"))?;
         kbuild(&source, &headers, &work)?;
-        let sections = said_by(Command::new("readelf").arg("-SW").arg(work.join("core.o")))?;
-        if config.lines().any(|line| line == "CONFIG_UNWINDER_ORC=y") && !sections.contains(".orc_unwind") {
-            bail!("objtool did not see the Rust object: the kernel could not unwind through it");
-        }
+        check_unwinding(&config, &work)?;
         fs::copy(work.join("Module.symvers"), place.join("Module.symvers"))?;
         said_by(
             Command::new("strip")
@@ -168,6 +165,17 @@ fn kbuild(source: &Path, headers: &Path, work: &Path) -> Result<()> {
     }
     if text.contains("warning:") || text.contains("WARNING:") {
         bail!("Kbuild warns, and the module must build without:\n{text}");
+    }
+    Ok(())
+}
+
+/// Whether objtool saw the Rust object. Kernels with IBT run it on the linked module, the others on each object.
+fn check_unwinding(config: &str, work: &Path) -> Result<()> {
+    let set = |option: &str| config.lines().any(|line| line.strip_suffix("=y") == Some(option));
+    let object = work.join(if set("CONFIG_X86_KERNEL_IBT") { "vesper_front.o" } else { "core.o" });
+    let sections = said_by(Command::new("readelf").arg("-SW").arg(object))?;
+    if set("CONFIG_UNWINDER_ORC") && !sections.contains(".orc_unwind") {
+        bail!("objtool did not see the Rust object: the kernel could not unwind through it");
     }
     Ok(())
 }
