@@ -9,9 +9,9 @@ use vesper_lab::guest::{Guests, Kind};
 use vesper_lab::scenario::Needs;
 use vesper_lab::session::{Added, Lab};
 use vesper_lab::suite::Xen;
-use vesper_lab::{host_packages, kernel, modules, tools};
+use vesper_lab::{fresh_guest, host_packages, kernel, modules, tools};
 
-use crate::kmod;
+use crate::{dist, kmod};
 
 /// Which platform: the options that every lab command has.
 #[derive(Args, Clone, Debug)]
@@ -72,7 +72,14 @@ impl Platform {
             parameters: String::new(),
             modules: front,
         };
-        Ok(Lab { xen: needs.xen.unwrap_or(self.xen), kernel, guests, vesper, added, disk: None })
+        let mut disk = None;
+        if needs.fresh {
+            let dist = dist::build()?;
+            let fresh = fresh_guest::provide(&dist.guest, &dist.guest_files)?;
+            disk = Some(fresh.disk);
+            added.extend(fresh.added);
+        }
+        Ok(Lab { xen: needs.xen.unwrap_or(self.xen), kernel, guests, vesper, added, disk })
     }
 }
 

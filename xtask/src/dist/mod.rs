@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask dist`: what goes into a machine, under `target/dist`.
+//!
+//! | file | for | what it holds |
+//! |---|---|---|
+//! | `vesper_VERSION_amd64.deb`, `vesper-VERSION-x86_64.tar.xz` | dom0 | `vesper`, `vesperd`, unit, configuration |
+//! | `vesper-front-dkms_VERSION_amd64.deb`, `vesper-front-VERSION.tar.xz` | guests | the frontend's source with its Rust object built |
+//!
+//! Each is made of a folder below `target/dist/trees` that looks like the machine it goes into. The packages are
+//! inspected before the command reports success ([`check`]).
+
+mod archive;
+mod check;
+mod deb;
+mod dom0;
+mod guest;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use vesper_lab::{kernel, paths, progress, tools};
+
+use crate::kmod;
+
+/// The version of everything that is built here: the workspace's.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What was built.
+pub struct Built {
+    /// The package for dom0.
+    pub dom0: PathBuf,
+    /// The package for guests.
+    pub guest: PathBuf,
+    /// The folder that it was made of.
+    pub guest_files: PathBuf,
+    /// The archives.
+    pub archives: Vec<PathBuf>,
+}
+
+/// Builds all of it into `target/dist` and says what is there.
+pub fn main() -> Result<()> {
+    let Built { dom0, guest, archives, .. } = build()?;
+    println!("Built, version {VERSION}:");
+    for (file, what) in [(&dom0, "dom0, Debian"), (&guest, "guests, Debian")]
+        .into_iter()
+        .chain(archives.iter().zip(["dom0, other distributions", "guests, other distributions"]))
+    {
+        println!("  {:<72} {:>6} KiB  {what}", file.display(), fs::metadata(file)?.len() / 1024);
+    }
+    println!("How to install them: docs/install-dom0.md, docs/install-guest.md");
+    Ok(())
+}
+
+/// Builds all of it into `target/dist`.
+pub fn build() -> Result<Built> {
+    let programs = tools::build()?;
+    let object = kmod::build(Some(&kernel::release(OBJECT_KERNEL)?), None)?.join("build/core.o_raw");
+    progress::step("packing", || pack(&programs, &object, &paths::target().join("dist")))
+}
+
+/// The kernel whose Rust object goes to all guests: its configuration has every option that the object depends on
+/// (return and indirect thunks, branch marks), and a kernel that lacks one does without harm.
+const OBJECT_KERNEL: &str = "6.12";
+
+/// Packs `programs` for dom0 and `object` for guests into `out`.
+fn pack(programs: &[PathBuf], object: &Path, out: &Path) -> Result<Built> {
+    let source = paths::workspace();
+    let trees = out.join("trees");
+    let dom0 = dom0::Files::new(&source, programs)?;
+    let guest = guest::Files { source: &source, object };
+    let guest_tree = guest.package(&trees)?;
+    let built = Built {
+        dom0: deb::build(&dom0.package(&trees)?, &source.join("packaging/vesper"), out)?,
+        guest: deb::build(&guest_tree, &source.join("packaging/vesper-front-dkms"), out)?,
+        guest_files: guest_tree.dir().to_path_buf(),
+        archives: vec![
+            archive::build(&dom0.archive(&trees)?, &format!("vesper-{VERSION}-x86_64"), out)?,
+            archive::build(&guest.archive(&trees)?, &format!("vesper-front-{VERSION}"), out)?,
+        ],
+    };
+    for package in [&built.dom0, &built.guest] {
+        let problems = check::problems(package)?;
+        if !problems.is_empty() {
+            bail!("{} is not fit to be installed:\n  {}", package.display(), problems.join("\n  "));
+        }
+    }
+    Ok(built)
+}
