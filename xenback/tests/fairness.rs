@@ -69,6 +69,27 @@ fn a_flood_has_its_budget_and_the_others_their_turn() {
     assert_eq!(world.device(2), Some(DeviceState::Connected));
 }
 
+#[test]
+fn a_turn_ends_with_its_budget_and_the_next_takes_the_rest() {
+    let mut world = World::with_limits(Limits { budget: 4, ..Limits::default() });
+    let mut guest = world.add_connected(1);
+    // As many reports at once as no driver would push; each can be answered at once.
+    let ring = guest.ring.as_mut().unwrap();
+    for id in 0..10 {
+        ring.push(&Request { op: REPORT, id, ..Request::default() }).unwrap();
+    }
+    assert!(ring.publish());
+    guest.guest.notify(guest.port);
+    let mut turns = Vec::new();
+    while world.is_ready() {
+        let before = world.info(1).counters.requests;
+        let events = world.backend.run(world.now);
+        assert_eq!(events, []);
+        turns.push(world.info(1).counters.requests - before);
+    }
+    assert!(turns.starts_with(&[4, 4, 2]), "{turns:?}");
+}
+
 /// A store whose connection can be cut.
 struct Cut {
     store: MemoryStore,
