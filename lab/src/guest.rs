@@ -11,6 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::image::{Root, with_busybox};
+use crate::session::Added;
 use crate::{command, paths};
 
 /// How Xen runs the guests.
@@ -59,6 +60,8 @@ pub struct Guests {
     pub parameters: String,
     /// Kernel modules (files of the host) that each inserts at boot, in this order.
     pub modules: Vec<PathBuf>,
+    /// More files for each.
+    pub added: Vec<Added>,
 }
 
 impl Guests {
@@ -79,7 +82,10 @@ impl Guests {
         archive.file("/lab/setup", 0o755, include_bytes!("../guest/setup"));
         archive.file("/lab/agent", 0o755, include_bytes!("../guest/agent"));
         archive.file("/lab/freeze", 0o755, include_bytes!("../guest/freeze"));
-        archive.host_file("/lab/realtime-spin", &spin()?)?;
+        archive.host_file("/lab/realtime-spin", &program("realtime-spin")?)?;
+        for added in &self.added {
+            archive.host_file(&added.to, &added.from)?;
+        }
         Ok(archive.finish())
     }
 
@@ -95,10 +101,10 @@ impl Guests {
     }
 }
 
-/// Builds the program of `lab/guest/spin.c`, static: busybox has no way to become a real-time task.
-fn spin() -> Result<PathBuf> {
-    let source = paths::workspace().join("lab/guest/spin.c");
-    let program = paths::lab().join("realtime-spin");
+/// Builds a program of `lab/guest`, static: for what busybox has no applet.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let source = paths::workspace().join("lab/guest").join(format!("{name}.c"));
+    let program = paths::lab().join(name);
     let age = |path: &PathBuf| path.metadata().and_then(|about| about.modified());
     if !age(&program).is_ok_and(|built| age(&source).is_ok_and(|written| written < built)) {
         std::fs::create_dir_all(paths::lab())

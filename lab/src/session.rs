@@ -24,12 +24,12 @@ const RUNS_KEPT: usize = 40;
 const DOM0_MEMORY: u32 = 1024;
 const XEN_MEMORY: u32 = 256;
 
-/// A file for dom0.
-#[derive(Clone, Debug)]
+/// A file for dom0, or for the guests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Added {
     /// Where it is on the host.
     pub from: PathBuf,
-    /// Where it goes in dom0.
+    /// Where it goes there.
     pub to: String,
 }
 

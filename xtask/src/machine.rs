@@ -71,6 +71,7 @@ impl Platform {
             memory: needs.memory,
             parameters: String::new(),
             modules: front,
+            added: Vec::new(),
         };
         let mut disk = None;
         if needs.fresh {
@@ -89,7 +90,7 @@ fn samples(wanted: &str) -> Result<Vec<Added>> {
     let other = if kernel::release(wanted)?.starts_with("6.1.") { "6.12" } else { "6.1" };
     let mut added = Vec::new();
     for name in
-        ["answer.ko", "busy.ko", "einit.ko", "unknown_symbol.ko", "slowinit.ko", "big.ko", "big.crc32"]
+        ["answer.ko", "busy.ko", "einit.ko", "unknown_symbol.ko", "slowinit.ko", "big.ko", "big.crc32", "mib.ko"]
     {
         added.push(Added { from: dir.join(name), to: format!("/lab/modules/{name}") });
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask bench [NAME…]`: the figures of `docs/performance.md`, measured again.
 
+mod loader;
 mod ring;
 
 use anyhow::{Result, bail};
@@ -8,7 +9,7 @@ use anyhow::{Result, bail};
 type Bench = (&'static str, fn() -> Result<()>);
 
 /// The benchmarks, in the order in which they run when none is named.
-const BENCHES: &[Bench] = &[("ring", ring::run)];
+const BENCHES: &[Bench] = &[("ring", ring::run), ("loader", loader::run)];
 
 /// Runs the named benchmarks, or all when none is named.
 ///
