@@ -89,9 +89,16 @@ fn samples(wanted: &str) -> Result<Vec<Added>> {
     let dir = modules::build(wanted)?;
     let other = if kernel::release(wanted)?.starts_with("6.1.") { "6.12" } else { "6.1" };
     let mut added = Vec::new();
-    for name in
-        ["answer.ko", "busy.ko", "einit.ko", "unknown_symbol.ko", "slowinit.ko", "big.ko", "big.crc32", "mib.ko"]
-    {
+    for name in [
+        "answer.ko",
+        "busy.ko",
+        "einit.ko",
+        "unknown_symbol.ko",
+        "slowinit.ko",
+        "big.ko",
+        "big.crc32",
+        "mib.ko",
+    ] {
         added.push(Added { from: dir.join(name), to: format!("/lab/modules/{name}") });
     }
     added.push(Added {

@@ -94,7 +94,7 @@ struct Steps {
 impl Steps {
     /// Everything that needs no Xen.
     fn quick(&mut self) -> Result<()> {
-        self.step("fmt", cargo(&["fmt", "--all", "--check"]));
+        self.step("fmt", cargo(&["fmt", "--all", "--", "--check", "--color", "never"]));
         self.step(
             "clippy",
             cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]),

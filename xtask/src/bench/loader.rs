@@ -74,12 +74,18 @@ fn report(figures: &Figures) -> Result<()> {
     let peer = median(figures.pairs.iter().map(|pair| pair.0));
     let ours = median(figures.pairs.iter().map(|pair| pair.1));
     let ratio = ours / peer;
-    println!("loader: a module of 1 MiB, median of {} pairs, Xen in QEMU's software CPU", figures.pairs.len());
+    println!(
+        "loader: a module of 1 MiB, median of {} pairs, Xen in QEMU's software CPU",
+        figures.pairs.len()
+    );
     println!("  insmod inside the guest       {peer:>8.1} ms");
     println!("  vesper insmod from dom0       {ours:>8.1} ms");
     println!("  ratio                         {ratio:>8.2}   (goal ≤ {GOAL})");
     println!("  vesperd, 4 idle guests, 60 s: {} wake-ups   (goal 0)", figures.wakeups);
-    ensure!(ratio <= GOAL, "a load takes {ratio:.2} times as long as insmod in the guest, the goal is {GOAL}");
+    ensure!(
+        ratio <= GOAL,
+        "a load takes {ratio:.2} times as long as insmod in the guest, the goal is {GOAL}"
+    );
     ensure!(figures.wakeups == 0, "vesperd woke up {} times with nothing to do", figures.wakeups);
     Ok(())
 }

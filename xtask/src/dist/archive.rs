@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Archives, the same bytes for the same files.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use anyhow::Result;
 use vesper_lab::{command, paths};
@@ -29,7 +30,7 @@ pub fn build(tree: &Tree, name: &str, out: &Path) -> Result<PathBuf> {
 }
 
 /// The newest time, in seconds since 1970, that a packed file has: `SOURCE_DATE_EPOCH` (reproducible-builds.org)
-/// when it is set, else that of the last commit, else now.
+/// when it is set, else that of the last commit, else that of `Cargo.toml`.
 pub fn source_date() -> Result<String> {
     if let Ok(set) = std::env::var("SOURCE_DATE_EPOCH") {
         return Ok(set);
@@ -39,5 +40,6 @@ pub fn source_date() -> Result<String> {
     if let Ok(commit) = command::text(&mut git) {
         return Ok(commit.trim().to_string());
     }
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().to_string())
+    let time = fs::metadata(paths::workspace().join("Cargo.toml"))?.modified()?;
+    Ok(time.duration_since(UNIX_EPOCH)?.as_secs().to_string())
 }
