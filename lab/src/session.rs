@@ -220,7 +220,10 @@ fn new_run() -> Result<(PathBuf, String)> {
 
 /// Removes all but the newest [`RUNS_KEPT`] runs: the folder of a run that was killed still holds its image.
 fn forget_old(runs: &Path) {
-    let names = fs::read_dir(runs).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let names = fs::read_dir(runs)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut names: Vec<String> = names.collect();
     // Names begin with the second of the run, in as many digits for the next centuries.
     names.sort();
