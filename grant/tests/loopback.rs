@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The loopback keeps Xen's rules, seen through the traits alone.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -34,7 +34,11 @@ fn set_byte(mapping: &Mapping, at: usize, value: u8) {
 }
 
 fn readable(devices: &dyn Devices) -> bool {
-    poll(&mut [PollFd::new(devices.event_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap() == 1
+    is_readable(devices.event_fd())
+}
+
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], PollTimeout::ZERO).unwrap() == 1
 }
 
 fn nothing_in_use(devices: &dyn Devices) {
@@ -172,7 +176,7 @@ fn events_reach_the_guest() {
     devices.notify(local).unwrap();
     devices.notify(local).unwrap();
     let descriptor = guest.event_fd(remote);
-    assert_eq!(poll(&mut [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO), Ok(1));
+    assert!(is_readable(descriptor.as_fd()));
     assert!(guest.wait(remote, LONG));
     assert!(!guest.wait(remote, Duration::ZERO), "several are one");
     assert_eq!(devices.counters().notifications, 2);
@@ -305,6 +309,35 @@ fn a_notification_can_be_taken_back_and_is_refused_where_it_cannot_work() {
     assert_eq!(byte(&read_only, 0), 0xaa);
     devices.unbind(local).unwrap();
     assert!(!guest.is_bound(remote), "nothing holds the port any more");
+}
+
+#[test]
+fn threads_of_a_destroyed_guest_run_on() {
+    let (machine, guest, devices) = set_up();
+    let port = guest.alloc_unbound();
+    devices.bind(port).unwrap();
+    let before = guest.event_fd(port);
+    machine.destroy(ID);
+    for fd in [before, guest.event_fd(port), guest.event_fd(Port(77))] {
+        assert!(is_readable(fd.as_fd()), "nothing left to wait for");
+    }
+    assert!(!guest.wait(port, LONG) && !guest.is_bound(port));
+    guest.notify(port);
+    guest.close(port);
+    let port = guest.alloc_unbound();
+    assert!(is_readable(guest.event_fd(port).as_fd()));
+    let page = guest.alloc_page();
+    page.write(0, b"text");
+    let gref = guest.grant(&page, Access::ReadWrite);
+    assert!(!guest.is_mapped(gref) && guest.end_access(gref).is_ok());
+    assert_eq!(guest.active_grants(), 0);
+}
+
+#[test]
+#[should_panic(expected = "none of its own")]
+fn a_port_that_a_running_guest_never_opened() {
+    let (_machine, guest, _devices) = set_up();
+    guest.event_fd(Port(77));
 }
 
 #[test]

@@ -46,6 +46,13 @@ pub(super) fn signal() -> Arc<EventFd> {
     Arc::new(EventFd::from_value_and_flags(0, flags).expect("eventfd"))
 }
 
+/// What is left of a closed port: signalled for ever.
+pub(super) fn closed_signal() -> Arc<EventFd> {
+    let signal = signal();
+    raise(&signal);
+    signal
+}
+
 fn raise(signal: &EventFd) {
     // It can only refuse when its counter is full, and then it is raised already.
     let _ = signal.write(1);

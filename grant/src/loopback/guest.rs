@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::events;
 use super::memory::GuestPage;
 use super::state::Guest;
 use crate::{Access, DomId, GrantRef, Port};
@@ -115,12 +116,20 @@ impl LoopGuest {
         }
     }
 
-    /// A descriptor that is readable when [`LoopGuest::wait`] would not block; for poll and epoll.
+    /// A descriptor that is readable when [`LoopGuest::wait`] would not block; for poll and epoll. Of a destroyed domain's
+    /// port it stays readable: there is nothing left to wait for.
     ///
     /// # Panics
-    /// If there is no such port.
+    /// If there is no such port, in a domain that was not destroyed.
     pub fn event_fd(&self, port: Port) -> OwnedFd {
-        let signal = self.0.lock().events.guest_signal(port).expect("a port of this guest");
+        let state = self.0.lock();
+        let (signal, alive) = (state.events.guest_signal(port), state.alive);
+        drop(state);
+        let signal = match signal {
+            Some(signal) => signal,
+            None if !alive => events::closed_signal(),
+            None => panic!("domain {} waits for port {port}, which is none of its own", self.0.id),
+        };
         signal.as_fd().try_clone_to_owned().expect("a descriptor more")
     }
 

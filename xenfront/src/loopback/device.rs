@@ -80,10 +80,12 @@ impl<'t> Device<'t> {
         }
     }
 
-    /// What to wait for besides nodes; an event that comes before both ends are connected waits itself.
+    /// What to wait for besides nodes; an event that comes before both ends are connected waits itself, and a destroyed
+    /// domain has none to come.
     pub(super) fn event_fd(&mut self) -> Option<OwnedFd> {
         let pages = self.core.pages();
-        pages.port.filter(|_| self.started).map(|port| pages.guest().event_fd(port))
+        let hears = self.started && pages.guest().is_alive();
+        pages.port.filter(|_| hears).map(|port| pages.guest().event_fd(port))
     }
 
     /// Whether the host sent an event since the last call.
@@ -139,9 +141,10 @@ impl<'t> Device<'t> {
         }
     }
 
-    /// `rmmod vesper_front`.
+    /// `rmmod vesper_front`. The host still maps the ring page here; it lets go when it sees the state.
     pub(super) fn unload(&mut self) {
         self.release();
+        self.core.pages().leave_to_kernel();
         self.switch(State::Closed);
     }
 

@@ -61,14 +61,16 @@ impl LoopFrontend {
         self.kernel.0.order(Order::Resume);
     }
 
-    /// `rmmod vesper_front`: everything is given back, the state is Closed.
+    /// `rmmod vesper_front`: everything is given back, the state is Closed. A page that the host still maps is given back
+    /// when it no longer does. Returns when the module is out.
     pub fn unload(mut self) {
         self.end(Order::Unload);
     }
 
     fn end(&mut self, order: Order) {
-        self.kernel.0.order(order);
+        // An order that no thread takes would be the next one's, if the kernel gets another frontend.
         let Some(thread) = self.thread.take() else { return };
+        self.kernel.0.order(order);
         if thread.join().is_err() && !thread::panicking() {
             panic!("the frontend's thread panicked");
         }
@@ -93,7 +95,8 @@ fn live(mut device: Device<'_>) {
         wait_for.extend(event.as_ref().map(AsFd::as_fd));
         let mut fds: Vec<_> = wait_for.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         // Grants that the host still held are tried again, as the kernel does it.
-        let timeout = if device.owes_grants() { PollTimeout::from(10u8) } else { PollTimeout::NONE };
+        let retry = device.owes_grants().then_some(pages::RETRY);
+        let timeout = retry.and_then(|time| PollTimeout::try_from(time).ok()).unwrap_or(PollTimeout::NONE);
         let _ = poll(&mut fds, timeout); // EINTR: look around, nothing lost
 
         store.drain_wake();

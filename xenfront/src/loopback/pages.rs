@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pages that the host may use, as `kmod/vesper_pages.c`.
 
+use std::thread;
+use std::time::Duration;
 use std::vec::Vec;
 
 use vesper_grant::loopback::{GuestPage, LoopGuest};
@@ -8,6 +10,9 @@ use vesper_grant::{Access, GrantRef, PAGE_SIZE, Port};
 
 use super::kernel::FakeKernel;
 use crate::traits::{Errno, Pages};
+
+/// After which time a grant that the host held up is tried again. Linux: one second.
+pub(super) const RETRY: Duration = Duration::from_millis(10);
 
 /// A granted page.
 pub(super) struct Granted {
@@ -57,6 +62,21 @@ impl LoopPages {
         for granted in std::mem::take(&mut self.held) {
             self.end(granted);
         }
+    }
+
+    /// The module goes out. Grants that the host holds up are the kernel's from here on: its timer
+    /// (`gnttab_handle_deferred` of `drivers/xen/grant-table.c`) tries until the host lets go.
+    pub(super) fn leave_to_kernel(&mut self) {
+        let (guest, mut held) = (self.guest.clone(), std::mem::take(&mut self.held));
+        if held.is_empty() {
+            return;
+        }
+        thread::spawn(move || {
+            while !held.is_empty() {
+                thread::sleep(RETRY);
+                held.retain(|granted| guest.end_access(granted.gref).is_err());
+            }
+        });
     }
 
     /// Ends the grants of window and text.
