@@ -122,10 +122,17 @@ pub(crate) fn state(store: &dyn Store, directory: &str) -> Result<State, Error> 
     }
 }
 
-/// Sets the backend's state, if the node is still there and only on change.
+/// Sets the backend's state, if the node is still there and only on change. With an offer goes the version that is
+/// offered: the directory may be that of a daemon that spoke another.
 pub(crate) fn set_state(store: &dyn Store, guest: DomId, state: State) -> Result<Written, Error> {
-    let path = format!("{}/state", backend(guest));
-    write_existing(store, Tx::NONE, &path, (state as u32).to_string().as_bytes())
+    let back = backend(guest);
+    if state == State::InitWait {
+        let path = format!("{back}/{}", xenbus::VERSION);
+        let version = PROTOCOL_VERSION.to_string();
+        let (Written::Changed | Written::Same | Written::Gone) =
+            write_existing(store, Tx::NONE, &path, version.as_bytes())?;
+    }
+    write_existing(store, Tx::NONE, &format!("{back}/state"), (state as u32).to_string().as_bytes())
 }
 
 /// Whether the toolstack asked for the device to go.

@@ -11,6 +11,7 @@ use vesper_ring::wire::loader::Loaded;
 use vesper_ring::wire::{Answer, Name};
 use vesper_xenback::action::{CommandId, Failure, LoadedModule, SubmitError};
 use vesper_xenback::{DeviceState, Error};
+use vesper_xenstore::{Store, Tx, read_string};
 
 #[test]
 fn load_and_unload() {
@@ -229,6 +230,25 @@ fn a_daemon_that_died_while_it_wrote_an_answer() {
     guest.set_state(1);
     guest.connect(&mut world);
     world.load_works(&mut guest);
+}
+
+#[test]
+fn a_daemon_that_finds_a_connection_of_a_later_version_offers_its_own() {
+    let mut world = World::new();
+    let mut guest = world.add_connected(1);
+    // As a later daemon and a later frontend leave it.
+    let offered = "/local/domain/0/backend/vesper/1/0/version";
+    world.store.write(Tx::NONE, offered, b"2").unwrap();
+    guest.write("version", "2");
+    world.restart_backend();
+    assert_eq!((world.device(1), world.backend_state(1)), (Some(DeviceState::Closing), 5));
+    guest.close(&mut world);
+    assert_eq!((world.device(1), world.backend_state(1)), (Some(DeviceState::Waiting), 2));
+    assert_eq!(read_string(&*world.store, Tx::NONE, offered).unwrap(), "1");
+    guest.set_state(1);
+    guest.connect(&mut world);
+    world.load_works(&mut guest);
+    assert_eq!(world.info(1).counters.protocol_errors, 0);
 }
 
 #[test]

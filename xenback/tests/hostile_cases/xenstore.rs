@@ -56,13 +56,21 @@ pub const CASES: &[Case] = &[
         },
         UNUSABLE,
     ),
-    ("version 0", |world, guest| reconnect(world, guest, |guest| guest.write("version", "0")), UNUSABLE),
+    (
+        "version 0",
+        |world, guest| reconnect(world, guest, |guest| guest.write("version", "0")),
+        Verdict::Stopped("/version: value \"0\" is not"),
+    ),
     (
         "a version that was not offered",
         |world, guest| reconnect(world, guest, |guest| guest.write("version", "2")),
-        UNUSABLE,
+        Verdict::Stopped("/version: value \"2\" is not"),
     ),
-    ("no version", |world, guest| reconnect(world, guest, |guest| guest.remove("version")), UNUSABLE),
+    (
+        "no version",
+        |world, guest| reconnect(world, guest, |guest| guest.remove("version")),
+        Verdict::Stopped("/version: no such"),
+    ),
     (
         "a vermagic of two thousand bytes that are no text",
         |world, guest| {
