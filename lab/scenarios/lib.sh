@@ -48,10 +48,10 @@ check_works() {
   expect_status 0 vesper rmmod $1 answer
 }
 
-# The daemon of this dom0: its process, and how it is started anew (more options as arguments).
+# The daemon of this dom0: its process, and how it is started anew (more options as arguments; $VESPERD: another one).
 daemon() { cat /run/vesperd.pid; }
 start_daemon() {
-  vesperd "$@" >> /var/log/vesperd.log 2>&1 &
+  ${VESPERD:-vesperd} "$@" >> /var/log/vesperd.log 2>&1 &
   echo $! > /run/vesperd.pid
   wait_for 15 "vesperd's answer" vesper list
 }

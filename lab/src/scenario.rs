@@ -28,6 +28,8 @@ pub struct Needs {
     pub frontend: bool,
     /// `fresh`: dom0 has a disk with a Debian guest that was installed from our packages (see `fresh_guest`).
     pub fresh: bool,
+    /// `next`: dom0 and the guests have in `/lab/next` a `vesperd` and a `vesper_front.ko` of the next protocol version.
+    pub next: bool,
     /// `guest=KIND`, if it makes sense for one kind only.
     pub kind: Option<Kind>,
     /// `kernel=SERIES`, if it makes sense for one only.
@@ -50,6 +52,7 @@ impl Default for Needs {
             memory: 192,
             frontend: true,
             fresh: false,
+            next: false,
             kind: None,
             kernel: None,
             xen: None,
@@ -75,6 +78,7 @@ impl Needs {
                 ("kernel", value) => needs.kernel = Some(value.to_string()),
                 ("xen", value) => needs.xen = Some(value.parse()?),
                 ("fresh", "") => needs.fresh = true,
+                ("next", "") => needs.next = true,
                 ("alone", "") => needs.alone = true,
                 ("core", "") => needs.core = true,
                 _ => bail!("a scenario cannot need {word:?}"),

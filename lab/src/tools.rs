@@ -28,14 +28,26 @@ pub fn build() -> Result<Vec<PathBuf>> {
 
 fn build_now() -> Result<Vec<PathBuf>> {
     let dir = paths::target().join("lab-static");
-    progress::step("building vesper and vesperd (static)", || {
+    build_in(&dir, &NAMES, "")
+}
+
+/// Builds `vesperd` one protocol version ahead of the present one, for the scenario `version-skew`.
+pub fn build_next() -> Result<PathBuf> {
+    let dir = paths::target().join("lab-static-next");
+    let built = build_in(&dir, &["vesperd"], " --cfg vesper_next_protocol")?;
+    built.into_iter().next().context("one program was asked for")
+}
+
+fn build_in(dir: &Path, names: &[&str], flags: &str) -> Result<Vec<PathBuf>> {
+    progress::step(&format!("building {} (static{flags})", names.join(" and ")), || {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(paths::workspace()).env("RUSTFLAGS", "-C target-feature=+crt-static");
-        cargo.args(["build", "--release", "--target", TARGET, "--target-dir"]).arg(&dir);
-        cargo.args(NAMES.iter().flat_map(|name| ["-p", name]));
+        cargo.current_dir(paths::workspace());
+        cargo.env("RUSTFLAGS", format!("-C target-feature=+crt-static{flags}"));
+        cargo.args(["build", "--release", "--target", TARGET, "--target-dir"]).arg(dir);
+        cargo.args(names.iter().flat_map(|name| ["-p", name]));
         command::output(&mut cargo).map(|_| ())
     })?;
-    let built: Vec<PathBuf> = NAMES.iter().map(|name| dir.join(TARGET).join("release").join(name)).collect();
+    let built: Vec<PathBuf> = names.iter().map(|name| dir.join(TARGET).join("release").join(name)).collect();
     built.iter().try_for_each(|path| must_be_static(path))?;
     Ok(built)
 }

@@ -240,7 +240,7 @@ static void connect(struct xenbus_device *dev)
 		release();
 	mutex_unlock(&front.lock);
 	if (!err)
-		err = publish(dev, min_t(u32, version, VESPER_PROTOCOL_VERSION));
+		err = publish(dev, min(version, vesper_core_protocol()));
 	if (err) {
 		xenbus_dev_fatal(dev, err, "connecting to the host");
 		return;

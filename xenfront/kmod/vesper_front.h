@@ -21,7 +21,6 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 /* Names and sizes of the wire, from ring/src/wire/; the core checks them. */
-#define VESPER_PROTOCOL_VERSION	1
 #define VESPER_NAME_BYTES	56
 #define VESPER_WINDOW_PAGES	256
 #define VESPER_LOG_BYTES	4000
@@ -30,6 +29,8 @@
 
 struct vesper_core;
 
+/* Highest protocol version that the core speaks. */
+u32 vesper_core_protocol(void);
 /* Bytes that the core's state takes; its alignment is at most 8. */
 size_t vesper_core_size(void);
 void vesper_core_init(struct vesper_core *core);

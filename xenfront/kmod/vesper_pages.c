@@ -5,8 +5,9 @@
  * A page is granted whole, zeroed and for one purpose. It is given back to the
  * kernel only after its grant has really ended: gnttab_end_foreign_access()
  * frees it at once when the host is done with it, and otherwise keeps it until
- * the host is (XSA-396). So a host that holds on to a page costs this guest
- * that page, and can never see what is put into it later.
+ * the host is (XSA-396), by a timer of the kernel's own that goes on when this
+ * module is unloaded. So a host that holds on to a page costs this guest that
+ * page, and can never see what is put into it later.
  */
 #include <linux/gfp.h>
 #include <linux/mm.h>

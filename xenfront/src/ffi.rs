@@ -8,8 +8,8 @@ use core::ffi::{CStr, c_char, c_int};
 use core::mem::{align_of, size_of};
 use core::ptr::NonNull;
 
-use vesper_ring::wire::Name;
 use vesper_ring::wire::loader::Loaded;
+use vesper_ring::wire::{Name, PROTOCOL_VERSION};
 
 use crate::frontend::{Frontend, Progress};
 use crate::modules::{Modules, TABLE_ENTRIES};
@@ -117,6 +117,12 @@ impl Kernel for Module {
         };
         Log { text, truncated }
     }
+}
+
+/// Highest protocol version that the core speaks.
+#[unsafe(no_mangle)]
+pub extern "C" fn vesper_core_protocol() -> u32 {
+    PROTOCOL_VERSION
 }
 
 /// Bytes of the core and, behind it, the table of modules.

@@ -41,16 +41,38 @@ pub fn build(kernel: Option<&str>, out: Option<&Path>) -> Result<PathBuf> {
         Some(kernel) => kernel.to_owned(),
         None => default_kernel()?,
     };
-    let headers = headers(&kernel)?;
+    let place = build_in("target/kmod", &kernel, "")?;
+    let Some(out) = out else { return Ok(place) };
+    fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
+    for file in [MODULE, "Module.symvers"] {
+        fs::copy(place.join(file), out.join(file))
+            .with_context(|| format!("writing {file} to {}", out.display()))?;
+    }
+    Ok(out.to_owned())
+}
+
+/// The module one protocol version ahead of the present one, for the lab's scenario `version-skew`. Returns its
+/// folder.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_next(kernel: &str) -> Result<PathBuf> {
+    build_in("target/kmod-next", kernel, " --cfg vesper_next_protocol")
+}
+
+/// Builds in `folder/VERSION`, with these flags for the Rust object besides those that the kernel asks for.
+fn build_in(folder: &str, kernel: &str, more_flags: &str) -> Result<PathBuf> {
+    let headers = headers(kernel)?;
     let root = root();
-    let place = root.join("target/kmod").join(&kernel);
+    let place = root.join(folder).join(kernel);
     let work = place.join("build");
     fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
 
     let toolchain = object::Toolchain::find()?;
     let config = fs::read_to_string(headers.join(".config"))
         .with_context(|| format!("reading the configuration of kernel {kernel}"))?;
-    let flags = object::flags(&config);
+    let flags = object::flags(&config) + more_flags;
     let mut stamp = digest::Digest::new();
     for input in INPUTS {
         stamp.tree(&root.join(input))?;
@@ -65,10 +87,10 @@ pub fn build(kernel: Option<&str>, out: Option<&Path>) -> Result<PathBuf> {
     let stamp_file = work.join("stamp");
     let current = fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp);
     if !(current && place.join(MODULE).is_file() && place.join("Module.symvers").is_file()) {
-        eprintln!("kmod: building {MODULE} for {kernel}");
+        eprintln!("kmod: building {MODULE} for {kernel}{more_flags}");
         let _ = fs::remove_file(&stamp_file);
         let source = root.join("xenfront/kmod");
-        object::build(&toolchain, &flags, &source, &root.join("target/kmod"), &work.join("core.o_raw"))?;
+        object::build(&toolchain, &flags, &source, &root.join(folder), &work.join("core.o_raw"))?;
         kbuild(&source, &headers, &work)?;
         check_unwinding(&config, &work)?;
         fs::copy(work.join("Module.symvers"), place.join("Module.symvers"))?;
@@ -80,13 +102,7 @@ pub fn build(kernel: Option<&str>, out: Option<&Path>) -> Result<PathBuf> {
         )?;
         fs::write(&stamp_file, &stamp)?;
     }
-    let Some(out) = out else { return Ok(place) };
-    fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
-    for file in [MODULE, "Module.symvers"] {
-        fs::copy(place.join(file), out.join(file))
-            .with_context(|| format!("writing {file} to {}", out.display()))?;
-    }
-    Ok(out.to_owned())
+    Ok(place)
 }
 
 /// Where the headers of that kernel version are, ready for out-of-tree modules.

@@ -64,6 +64,12 @@ impl Platform {
                 front.push(kmod::build(Some(&kernel::release(&kernel)?), None)?.join("vesper_front.ko"));
             }
         }
+        let mut for_guests = Vec::new();
+        if needs.next {
+            added.push(Added { from: tools::build_next()?, to: "/lab/next/vesperd".to_string() });
+            let module = kmod::build_next(&kernel::release(&kernel)?)?.join("vesper_front.ko");
+            for_guests.push(Added { from: module, to: "/lab/next/vesper_front.ko".to_string() });
+        }
         let guests = Guests {
             count: needs.guests,
             kind: needs.kind.unwrap_or(self.guest),
@@ -71,7 +77,7 @@ impl Platform {
             memory: needs.memory,
             parameters: String::new(),
             modules: front,
-            added: Vec::new(),
+            added: for_guests,
         };
         let mut disk = None;
         if needs.fresh {
