@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use vesper_api::{ErrorKind, Failure, MAX_LINE, Reply};
 
+use crate::closer::{Closer, Foreign};
 use crate::connection::{Connection, Line};
 use crate::desk::{Answer, Desk};
 use crate::peer::Peer;
@@ -24,17 +25,27 @@ pub(crate) struct Clients {
     limit: usize,
     group: Option<u32>,
     group_name: String,
+    closer: Closer,
 }
 
 impl Clients {
     /// No clients yet. Their numbers start at `first`; smaller ones are free for other descriptors of the same epoll.
-    pub(crate) fn new(first: ClientId, limit: usize, group: Option<u32>, group_name: &str) -> Self {
-        Self { connections: HashMap::new(), next: first, limit, group, group_name: group_name.to_owned() }
+    pub(crate) fn new(
+        first: ClientId,
+        limit: usize,
+        group: Option<u32>,
+        group_name: &str,
+        closer: Closer,
+    ) -> Self {
+        let group_name = group_name.to_owned();
+        Self { connections: HashMap::new(), next: first, limit, group, group_name, closer }
     }
 
     /// Takes a new connection in, or tells it why not.
     pub(crate) fn welcome(&mut self, epoll: &Epoll, stream: UnixStream) -> io::Result<()> {
-        let peer = Peer::of(&stream)?;
+        // Whatever has been passed through it already is closed with it.
+        let stream = Foreign::new(stream, &self.closer);
+        let peer = Peer::of(&*stream)?;
         let refusal = if !peer.is_permitted(self.group) {
             log::warn!("process {} of user {} is not permitted to use the socket", peer.pid, peer.uid);
             let message = format!("user {} is neither root nor in the group {}", peer.uid, self.group_name);
@@ -48,7 +59,7 @@ impl Clients {
         } else {
             None
         };
-        let mut connection = Connection::new(stream, peer);
+        let mut connection = Connection::new(stream, peer, self.closer.clone());
         if let Some(failure) = refusal {
             // One attempt: a reply as short as this fits into an empty socket buffer.
             connection.answer(&Reply::from(Err(failure)));

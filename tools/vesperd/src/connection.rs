@@ -2,18 +2,18 @@
 //! One connection: bytes and descriptors in, lines out; replies in, bytes out. Never blocks.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSliceMut, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::sys::epoll::EpollFlags;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use vesper_api::{MAX_LINE, Reply};
 
+use crate::closer::{Closer, Foreign};
+use crate::passed;
 use crate::peer::Peer;
 
-/// Most descriptors of one message that the kernel passes (`SCM_MAX_FD`): room for all of them, so that none is lost.
-const DESCRIPTORS: usize = 253;
 /// Descriptors that wait for their lines; a client that sends more loses the later ones.
 const WAITING_DESCRIPTORS: usize = 4;
 /// Bytes taken at once, and how often before others have their turn.
@@ -33,10 +33,11 @@ pub(crate) enum Line {
 
 /// One client's connection.
 pub(crate) struct Connection {
-    stream: UnixStream,
+    stream: Foreign<UnixStream>,
+    closer: Closer,
     pub(crate) peer: Peer,
     inbox: Vec<u8>,
-    descriptors: VecDeque<OwnedFd>,
+    descriptors: VecDeque<Foreign<OwnedFd>>,
     /// At most one reply, since the next request is only looked at when it has been sent.
     outbox: Vec<u8>,
     sent: usize,
@@ -49,9 +50,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: UnixStream, peer: Peer) -> Self {
+    pub(crate) fn new(stream: Foreign<UnixStream>, peer: Peer, closer: Closer) -> Self {
         Self {
             stream,
+            closer,
             peer,
             inbox: Vec::new(),
             descriptors: VecDeque::new(),
@@ -73,35 +75,24 @@ impl Connection {
             if self.input_ended || self.inbox.len() > MAX_LINE {
                 break;
             }
-            let mut control = nix::cmsg_space!([RawFd; DESCRIPTORS]);
-            let (bytes, descriptors) = {
-                let mut parts = [IoSliceMut::new(&mut chunk)];
-                let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-                let message =
-                    match recvmsg::<()>(self.stream.as_raw_fd(), &mut parts, Some(&mut control), flags) {
-                        Ok(message) => message,
-                        Err(nix::errno::Errno::EAGAIN) => break,
-                        Err(nix::errno::Errno::EINTR) => continue,
-                        Err(errno) => return Err(errno.into()),
-                    };
-                let mut descriptors = Vec::new();
-                for control in message.cmsgs()? {
-                    if let ControlMessageOwned::ScmRights(passed) = control {
-                        // SAFETY: the kernel has just made these descriptors for this process; nobody else owns them.
-                        descriptors.extend(passed.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
-                    }
-                }
-                (message.bytes, descriptors)
+            let message = match passed::receive(&*self.stream, &mut chunk, &self.closer) {
+                Ok(message) => message,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
             };
-            for descriptor in descriptors {
+            if message.truncated {
+                return Err(io::Error::other("descriptors were lost (too many open files?)"));
+            }
+            for descriptor in message.descriptors {
                 if self.descriptors.len() < WAITING_DESCRIPTORS {
                     self.descriptors.push_back(descriptor);
                 }
             }
-            if bytes == 0 {
+            if message.bytes == 0 {
                 self.input_ended = true;
             }
-            self.inbox.extend_from_slice(&chunk[..bytes]);
+            self.inbox.extend_from_slice(&chunk[..message.bytes]);
         }
         Ok(())
     }
@@ -125,7 +116,7 @@ impl Connection {
     }
 
     /// The descriptor that came beside a line.
-    pub(crate) fn take_descriptor(&mut self) -> Option<OwnedFd> {
+    pub(crate) fn take_descriptor(&mut self) -> Option<Foreign<OwnedFd>> {
         self.descriptors.pop_front()
     }
 
@@ -151,7 +142,7 @@ impl Connection {
     /// The kernel's; the client is gone then.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         while self.sent < self.outbox.len() {
-            match (&self.stream).write(&self.outbox[self.sent..]) {
+            match (&*self.stream).write(&self.outbox[self.sent..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(bytes) => self.sent += bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -183,6 +174,13 @@ impl Connection {
         } else {
             EpollFlags::EPOLLIN
         }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // The other end sees it now, even if the closer has something to do that takes long. It fails when that end is gone.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 }
 

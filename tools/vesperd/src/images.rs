@@ -11,6 +11,8 @@ use std::thread;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use vesper_action::image::{self, ImageError, ModuleImage};
 
+use crate::closer::Foreign;
+
 /// Bytes read at once.
 const CHUNK: u64 = 1 << 20;
 
@@ -30,7 +32,7 @@ pub(crate) type JobId = u64;
 
 struct Job {
     id: JobId,
-    file: OwnedFd,
+    file: Foreign<OwnedFd>,
     limit: u64,
 }
 
@@ -68,7 +70,7 @@ impl Images {
     }
 
     /// Hands a file over. There are never more jobs than connections.
-    pub(crate) fn prepare(&mut self, file: OwnedFd, limit: u64) -> JobId {
+    pub(crate) fn prepare(&mut self, file: Foreign<OwnedFd>, limit: u64) -> JobId {
         let id = self.next;
         self.next += 1;
         if self.jobs.send(Job { id, file, limit }).is_err() {
@@ -96,8 +98,8 @@ impl AsFd for Images {
 }
 
 /// The image of a file, copied before anything is looked at: what changes in the file later changes nothing here.
-fn take(file: OwnedFd, limit: u64) -> Result<ModuleImage, FileError> {
-    let file = File::from(file);
+fn take(file: Foreign<OwnedFd>, limit: u64) -> Result<ModuleImage, FileError> {
+    let file = file.map(File::from);
     let kind = file.metadata()?.file_type();
     if !kind.is_file() {
         return Err(FileError::NotRegular(match () {
@@ -131,9 +133,11 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::closer::Closer;
 
     fn said(file: impl Into<OwnedFd>, limit: u64) -> String {
-        take(file.into(), limit).unwrap_err().to_string()
+        let file = Foreign::new(file.into(), &Closer::start().unwrap());
+        take(file, limit).unwrap_err().to_string()
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!
 //! * **One thread and one epoll.** Guests, clients and signals are served in turn, and none of them can hold it up:
 //!   every descriptor is non-blocking, every buffer bounded. Only module images are read, decompressed and
-//!   checked in a worker thread, because that takes long.
+//!   checked in a worker thread, because that takes long, and what clients passed is closed in another, because that may.
 //! * **No wake-up without a cause.** The loop sleeps until a descriptor is readable or something is due.
 //! * **A request gets exactly one reply**, unless its client goes away first; the command goes on then, and the log
 //!   has how it ended.
@@ -16,7 +16,8 @@
 //! |---|---|
 //! | [`config`] | `/etc/vesper/vesper.toml` |
 //! | [`server`] | the loop |
-//! | `clients`, `connection` | connections: lines in, replies out |
+//! | `clients`, `connection`, `passed` | connections: lines and descriptors in, replies out |
+//! | `closer` | the thread that closes what clients passed |
 //! | [`socket`], [`peer`] | the listening socket, and who may use it |
 //! | `desk` | requests, and what becomes of them |
 //! | `resolve`, `view`, `failures` | from a guest's name to the guest; from the backend's words to the API's |
@@ -24,12 +25,14 @@
 //! | [`logging`] | the journal |
 
 mod clients;
+mod closer;
 pub mod config;
 mod connection;
 mod desk;
 mod failures;
 mod images;
 pub mod logging;
+mod passed;
 pub mod peer;
 mod resolve;
 pub mod server;

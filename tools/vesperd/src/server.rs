@@ -12,6 +12,7 @@ use vesper_xenback::{Backend, Limits};
 use vesper_xenstore::Store;
 
 use crate::clients::Clients;
+use crate::closer::Closer;
 use crate::config::Config;
 use crate::desk::Desk;
 use crate::peer;
@@ -76,7 +77,8 @@ pub fn run(
     let limits = Limits { queue_length: config.queue_length, ..Limits::default() };
     let backend = Backend::new(host, store, limits)?;
     let mut desk = Desk::new(backend, config).map_err(os("the images thread"))?;
-    let mut clients = Clients::new(FIRST_CLIENT, config.connections, group, &config.group);
+    let closer = Closer::start().map_err(os("the closer thread"))?;
+    let mut clients = Clients::new(FIRST_CLIENT, config.connections, group, &config.group, closer);
 
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(os("epoll"))?;
     let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);

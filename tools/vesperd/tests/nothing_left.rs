@@ -56,7 +56,8 @@ fn everything_comes_back_and_an_idle_daemon_sleeps() {
         let _gone_at_once = Client::connect(world.socket());
     }
     world.ask(&Request::List {}).unwrap();
-    eventually("the descriptors are as many as before", || descriptors() == before);
+    // Fewer, when the first count met a connection that was still being closed.
+    eventually("the descriptors are as many as before", || descriptors() <= before);
 
     // Idle, with four guests attached and a client connected: it sleeps on.
     let _client = Client::connect(world.socket());

@@ -18,6 +18,7 @@ use vesper_xenback::{Backend, DeviceState, Event, GuestInfo};
 use vesper_xenstore::Store;
 
 use crate::clients::ClientId;
+use crate::closer::Foreign;
 use crate::config::{AttachRule, Config};
 use crate::failures::{self, label};
 use crate::images::{FileError, Images, JobId, Prepared};
@@ -96,7 +97,7 @@ impl Desk {
         &mut self,
         client: ClientId,
         line: &[u8],
-        descriptor: impl FnOnce() -> Option<OwnedFd>,
+        descriptor: impl FnOnce() -> Option<Foreign<OwnedFd>>,
     ) -> Option<Reply> {
         match self.accept(client, line, descriptor) {
             Ok(done) => done.map(|done| Ok(done).into()),
@@ -108,7 +109,7 @@ impl Desk {
         &mut self,
         client: ClientId,
         line: &[u8],
-        descriptor: impl FnOnce() -> Option<OwnedFd>,
+        descriptor: impl FnOnce() -> Option<Foreign<OwnedFd>>,
     ) -> Result<Option<Done>, Failure> {
         let request: Request = vesper_api::from_line(line).map_err(|error| {
             Failure::new(ErrorKind::BadRequest, format!("the line is no request: {error}"))
