@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 use log::LevelFilter;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use vesper_xenstore::Store;
 use vesperd::config::{self, Config};
@@ -57,6 +58,9 @@ fn told_once(error: &anyhow::Error) -> String {
 
 fn serve(options: Options) -> anyhow::Result<()> {
     let config = configure(&options)?;
+    if let Err(errno) = allow_open_files() {
+        log::warn!("the limit of open files stays as it is: {errno}");
+    }
     let (stop, signal) = UnixStream::pair().context("a socket for signals")?;
     for number in [SIGTERM, SIGINT] {
         signal_hook::low_level::pipe::register(number, signal.try_clone()?).context("signal handlers")?;
@@ -67,6 +71,13 @@ fn serve(options: Options) -> anyhow::Result<()> {
     let result = vesperd::run(Arc::new(host), store, Box::new(connect), &config, stop, ready);
     notify(&[sd_notify::NotifyState::Stopping]);
     Ok(result?)
+}
+
+/// Lifts the soft limit of open files to the hard one: the usual 1024 is for programs that use select(2), and a client may pass
+/// 253 with one message.
+fn allow_open_files() -> nix::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
 }
 
 fn configure(options: &Options) -> anyhow::Result<Config> {
