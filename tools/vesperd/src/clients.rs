@@ -78,7 +78,7 @@ impl Clients {
         let Some((connection, _)) = self.connections.get_mut(&id) else { return };
         // Both directions are closed: nobody is there to read a reply.
         if what.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR) {
-            return self.part(epoll, id);
+            return self.part(epoll, desk, id);
         }
         let moved = (|| {
             connection.flush()?;
@@ -88,7 +88,7 @@ impl Clients {
             Ok(()) => self.pump(epoll, desk, id),
             Err(error) => {
                 log::debug!("client {id}: {error}");
-                self.part(epoll, id);
+                self.part(epoll, desk, id);
             }
         }
     }
@@ -109,7 +109,7 @@ impl Clients {
         for turn in 0.. {
             if let Err(error) = connection.flush() {
                 log::debug!("client {id}: {error}");
-                return self.part(epoll, id);
+                return self.part(epoll, desk, id);
             }
             if !connection.is_ready() {
                 break;
@@ -134,12 +134,12 @@ impl Clients {
             }
         }
         if connection.is_over() {
-            return self.part(epoll, id);
+            return self.part(epoll, desk, id);
         }
-        self.update(epoll, id);
+        self.update(epoll, desk, id);
     }
 
-    fn update(&mut self, epoll: &Epoll, id: ClientId) {
+    fn update(&mut self, epoll: &Epoll, desk: &mut Desk, id: ClientId) {
         let Some((connection, told)) = self.connections.get_mut(&id) else { return };
         let interest = connection.interest();
         if interest == *told {
@@ -148,17 +148,15 @@ impl Clients {
         *told = interest;
         if let Err(error) = epoll.modify(&*connection, &mut EpollEvent::new(interest, id)) {
             log::error!("client {id}: epoll: {error}");
-            self.part(epoll, id);
+            self.part(epoll, desk, id);
         }
     }
 
-    fn part(&mut self, epoll: &Epoll, id: ClientId) {
+    fn part(&mut self, epoll: &Epoll, desk: &mut Desk, id: ClientId) {
         let Some((connection, _)) = self.connections.remove(&id) else { return };
         if connection.busy {
-            log::info!(
-                "process {} went away before its command ended; the command goes on",
-                connection.peer.pid
-            );
+            log::info!("process {} went away before its command ended", connection.peer.pid);
+            desk.forget(id);
         }
         if let Err(error) = epoll.delete(&connection) {
             log::error!("client {id}: epoll: {error}");

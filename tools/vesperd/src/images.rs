@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The worker thread: reads, decompresses and checks module images, one after another.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -42,9 +43,38 @@ pub(crate) struct Prepared {
     pub(crate) image: Result<ModuleImage, FileError>,
 }
 
+/// Jobs that wait.
+#[derive(Default)]
+struct Queue {
+    jobs: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    /// No more will come.
+    ended: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing that is done under the lock leaves it half done.
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a job; `None` once no more will come.
+    fn next(&self) -> Option<Job> {
+        let idle = |waiting: &mut Waiting| waiting.jobs.is_empty() && !waiting.ended;
+        let waiting = self.changed.wait_while(self.lock(), idle);
+        let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
+        if waiting.ended { None } else { waiting.jobs.pop_front() }
+    }
+}
+
 /// The thread, as the loop sees it. It ends when this is dropped, after the job that it is at.
 pub(crate) struct Images {
-    jobs: mpsc::Sender<Job>,
+    queue: Arc<Queue>,
     done: mpsc::Receiver<Prepared>,
     wake: Arc<EventFd>,
     next: JobId,
@@ -53,11 +83,12 @@ pub(crate) struct Images {
 impl Images {
     pub(crate) fn start() -> io::Result<Self> {
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
-        let (jobs, todo) = mpsc::channel::<Job>();
+        let queue = Arc::<Queue>::default();
+        let todo = queue.clone();
         let (finished, done) = mpsc::channel();
         let bell = wake.clone();
         thread::Builder::new().name("images".into()).spawn(move || {
-            for job in todo {
+            while let Some(job) = todo.next() {
                 let prepared = Prepared { id: job.id, image: take(job.file, job.limit) };
                 if finished.send(prepared).is_err() {
                     return;
@@ -66,17 +97,22 @@ impl Images {
                 let _ = bell.write(1);
             }
         })?;
-        Ok(Self { jobs, done, wake, next: 1 })
+        Ok(Self { queue, done, wake, next: 1 })
     }
 
-    /// Hands a file over. There are never more jobs than connections.
+    /// Hands a file over.
     pub(crate) fn prepare(&mut self, file: Foreign<OwnedFd>, limit: u64) -> JobId {
         let id = self.next;
         self.next += 1;
-        if self.jobs.send(Job { id, file, limit }).is_err() {
-            log::error!("the images thread is gone");
-        }
+        self.queue.lock().jobs.push_back(Job { id, file, limit });
+        self.queue.changed.notify_one();
         id
+    }
+
+    /// Takes a job back that nobody waits for any more, so that there are never more than connections. One that the thread is
+    /// at already ends as the others do.
+    pub(crate) fn forget(&mut self, id: JobId) {
+        self.queue.lock().jobs.retain(|job| job.id != id);
     }
 
     /// A job that is done, if any.
@@ -88,6 +124,13 @@ impl Images {
     pub(crate) fn drain_wake(&self) {
         // Nothing to read means that nothing was written since.
         let _ = self.wake.read();
+    }
+}
+
+impl Drop for Images {
+    fn drop(&mut self) {
+        self.queue.lock().ended = true;
+        self.queue.changed.notify_one();
     }
 }
 
@@ -157,5 +200,23 @@ mod tests {
         assert!(said(file, 10).starts_with("not an ELF file: it starts with 74 65 6e 20"));
         let write_only = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
         assert!(said(write_only, 10).contains("not a regular file"));
+    }
+
+    #[test]
+    fn a_job_that_is_forgotten_waits_no_longer() {
+        let closer = Closer::start().unwrap();
+        let queue = Arc::<Queue>::default();
+        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap());
+        // Without its thread, so that all of them wait.
+        let mut images = Images { queue: queue.clone(), done: mpsc::channel().1, wake, next: 1 };
+        let jobs: Vec<_> = std::iter::repeat_with(|| tempfile::tempfile().unwrap())
+            .map(|file| images.prepare(Foreign::new(file.into(), &closer), 10))
+            .take(3)
+            .collect();
+        images.forget(jobs[1]);
+        assert_eq!(queue.next().map(|job| job.id), Some(jobs[0]));
+        assert_eq!(queue.next().map(|job| job.id), Some(jobs[2]));
+        drop(images);
+        assert!(queue.next().is_none(), "the thread ends");
     }
 }

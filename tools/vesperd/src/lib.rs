@@ -7,8 +7,8 @@
 //!   every descriptor is non-blocking, every buffer bounded. Only module images are read, decompressed and
 //!   checked in a worker thread, because that takes long, and what clients passed is closed in another, because that may.
 //! * **No wake-up without a cause.** The loop sleeps until a descriptor is readable or something is due.
-//! * **A request gets exactly one reply**, unless its client goes away first; the command goes on then, and the log
-//!   has how it ended.
+//! * **A request gets exactly one reply**, unless its client goes away first: a command that a guest's queue has goes on
+//!   then, and the log has how it ended.
 //! * **A guest is pinned** by domid and UUID when a request is accepted.
 //! * **Nothing that a client names is opened.** A module image comes as a descriptor.
 //!

@@ -2,6 +2,8 @@
 //! The desk: takes requests, hands them to the backend, and says how they ended.
 
 mod order;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -207,6 +209,17 @@ impl Desk {
         }
     }
 
+    /// Nobody is there any more for what this client asked. What the backend has been told goes on; an image that is still being
+    /// looked at is not sent.
+    pub(crate) fn forget(&mut self, client: ClientId) {
+        self.waiting.retain(|order| order.client != client);
+        let jobs: Vec<_> = self.preparing.extract_if(|_, order| order.client == client).collect();
+        for (job, order) in jobs {
+            self.images.forget(job);
+            log::info!("{}: given up, its client went away before anything was sent", order.describe());
+        }
+    }
+
     /// Does what there is to do, and returns the replies that are ready.
     pub(crate) fn run(&mut self) -> Vec<Answer> {
         self.images.drain_wake();
@@ -335,9 +348,11 @@ impl Desk {
         let (late, waiting): (Vec<_>, _) =
             mem::take(&mut self.waiting).into_iter().partition(|order| order.deadline <= now);
         self.waiting = waiting;
-        let late = late.into_iter();
-        let jobs = self.preparing.extract_if(|_, order| order.deadline <= now);
-        let late: Vec<Order> = late.chain(jobs.map(|(_, order)| order)).collect();
+        let mut late: Vec<Order> = late;
+        for (job, order) in self.preparing.extract_if(|_, order| order.deadline <= now) {
+            self.images.forget(job);
+            late.push(order);
+        }
         for order in late {
             let failure = order.timed_out(self.backend.guest(order.domid).as_ref());
             self.answer(&order, Err(failure), now);

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the desk keeps, which no client can see.
+
+use vesper_grant::loopback::Machine;
+use vesper_xenback::Limits;
+use vesper_xenstore::{MemoryStore, Tx};
+
+use super::*;
+
+/// The desk of a machine with the guest 1, in which nothing answers.
+fn desk() -> Desk {
+    let machine = Machine::new();
+    let store = Arc::new(MemoryStore::new().unwrap());
+    machine.add_guest(DomId(1), [1; 16]);
+    store.write(Tx::NONE, "/local/domain/1/name", b"web1").unwrap();
+    store.introduce(1);
+    let backend = Backend::new(Arc::new(machine), store, Limits::default()).unwrap();
+    let mut desk = Desk::new(backend, &Config::default()).unwrap();
+    desk.run();
+    desk
+}
+
+#[test]
+fn orders_of_a_client_that_went_away_are_not_kept() {
+    let mut desk = desk();
+    let attach = Request::Attach { dom: "web1".into(), timeout_ms: Some(86_400_000) };
+    for client in [16, 17] {
+        assert!(desk.request(client, &vesper_api::to_line(&attach), || None).is_none());
+    }
+    desk.forget(16);
+    let clients: Vec<_> = desk.waiting.iter().map(|order| order.client).collect();
+    assert_eq!(clients, [17]);
+}
