@@ -46,6 +46,16 @@ pub enum ImageError {
         /// Which part.
         what: String,
     },
+    /// More of something than any module has, and than can be looked at in good time.
+    #[error("not a kernel module: it has {found} {what}, at most {most} are taken")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many it has.
+        found: u64,
+        /// How many are taken.
+        most: u64,
+    },
     /// An object file without something that every module has.
     #[error("not a kernel module: it has no {what}")]
     Missing {

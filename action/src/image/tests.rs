@@ -301,3 +301,62 @@ proptest! {
         let _ = prepare(file, 1 << 16);
     }
 }
+
+/// An object file that is nothing but section headers, which all have the same name, that of the whole string table.
+fn sections_with_one_name(sections: u64, name: usize) -> Vec<u8> {
+    let names = 64 + sections as usize * 64;
+    let mut file = vec![0; names + name + 1];
+    file[..16].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    let mut put = |at: usize, value: u64, bytes: usize| {
+        file[at..at + bytes].copy_from_slice(&value.to_le_bytes()[..bytes]);
+    };
+    put(16, 1, 2); // e_type: relocatable
+    put(18, 62, 2); // e_machine: x86-64
+    put(20, 1, 4); // e_version
+    put(40, 64, 8); // e_shoff
+    put(52, 64, 2); // e_ehsize
+    put(58, 64, 2); // e_shentsize
+    put(62, 1, 2); // e_shstrndx
+    // e_shnum 0: the number is the size of section 0.
+    put(64 + 32, sections, 8);
+    put(128 + 4, 3, 4); // sh_type: string table
+    put(128 + 24, names as u64, 8);
+    put(128 + 32, name as u64 + 1, 8);
+    file[names..names + name].fill(b'x');
+    file
+}
+
+/// Every section's name was read to its end once: 524,288 times 31 MiB.
+#[test]
+fn an_image_that_would_take_long_to_look_at_is_refused() {
+    let said = |sections, name| {
+        prepare(sections_with_one_name(sections, name), 64 << 20).expect_err("taken as a module").to_string()
+    };
+    assert_eq!(
+        said(524_288, 31 << 20),
+        "not a kernel module: it has 524288 sections, at most 65535 are taken"
+    );
+    assert_eq!(
+        said(65_535, 1 << 20),
+        "not a kernel module: it has 1048577 bytes of section names, at most 1048576 are taken"
+    );
+    // The most that is taken is looked at quickly.
+    let missing = "not a kernel module: it has no section .gnu.linkonce.this_module";
+    assert_eq!(said(65_535, (1 << 20) - 1), missing);
+}
+
+#[test]
+fn names_of_sections_end_with_a_zero() {
+    let mut file = sections_with_one_name(3, 10);
+    *file.last_mut().unwrap() = b'x';
+    assert_eq!(
+        message(file),
+        "the file is cut off or damaged: names of the sections: they do not end with a zero"
+    );
+    let mut file = sections_with_one_name(3, 10);
+    file[64 + 2 * 64] = 11; // sh_name of section 2
+    assert_eq!(
+        message(file),
+        "the file is cut off or damaged: name of section 2: it is beyond the names of the sections"
+    );
+}
