@@ -16,6 +16,9 @@ use vesper_xenback::Uuid;
 /// The configuration file unless another is named.
 pub const PATH: &str = "/etc/vesper/vesper.toml";
 
+/// What xl adds to the name of a guest until its migration to this host is complete (`tools/xl/xl_migrate.c`).
+const INCOMING: &str = "--incoming";
+
 /// What the daemon was told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -49,9 +52,11 @@ pub struct AttachRule {
 }
 
 impl AttachRule {
-    /// Whether a guest is to be attached.
+    /// Whether a guest is to be attached. One that arrives by migration is meant by the name that it will have.
     pub fn matches(&self, name: &str, uuid: Uuid) -> bool {
-        self.all || self.uuids.contains(&uuid) || self.names.iter().any(|pattern| pattern.matches(name))
+        let arrived = name.strip_suffix(INCOMING).unwrap_or(name);
+        let named = |pattern: &glob::Pattern| pattern.matches(name) || pattern.matches(arrived);
+        self.all || self.uuids.contains(&uuid) || self.names.iter().any(named)
     }
 }
 
@@ -344,10 +349,10 @@ mod tests {
             "[attach]\nnames = [\"web*\", \"db?\"]\nuuids = [\"00112233-4455-6677-8899-AABBCCDDEEFF\"]";
         let rule = Config::parse("f", text).unwrap().attach;
         let other = Uuid([7; 16]);
-        for name in ["web", "web1", "db1"] {
+        for name in ["web", "web1", "db1", "web1--incoming", "db1--incoming"] {
             assert!(rule.matches(name, other), "{name}");
         }
-        for name in ["", "db", "db12", "xweb", "Web1"] {
+        for name in ["", "db", "db12", "xweb", "Web1", "--incoming", "db--incoming", "db12--migratedaway"] {
             assert!(!rule.matches(name, other), "{name}");
         }
         assert!(rule.matches("x", "00112233-4455-6677-8899-aabbccddeeff".parse().unwrap()));
