@@ -12,6 +12,7 @@ use crate::closer::{Closer, Foreign};
 use crate::connection::{Connection, Line};
 use crate::desk::{Answer, Desk};
 use crate::peer::Peer;
+use crate::seats::{self, Full};
 
 /// A connection's number; never used again within a run, so that a late reply cannot reach another client.
 pub(crate) type ClientId = u64;
@@ -53,11 +54,19 @@ impl Clients {
                 "run it as root, or add the user to the group: adduser USER {}",
                 self.group_name
             )))
-        } else if self.connections.len() >= self.limit {
-            let message = format!("{} clients are connected already, no more are taken", self.limit);
-            Some(Failure::new(ErrorKind::QueueFull, message))
         } else {
-            None
+            let taken = self.connections.values().map(|(connection, _)| connection.peer.uid);
+            seats::find(self.limit, peer.uid, taken).err().map(|full| {
+                let message = match full {
+                    Full::All(taken) => format!("{taken} clients are connected already, no more are taken"),
+                    Full::User(taken) => {
+                        format!("user {} has {taken} clients connected already, no more are taken", peer.uid)
+                    }
+                };
+                Failure::new(ErrorKind::QueueFull, message).remedy(
+                    "try again when other commands have ended, or raise limits.connections in /etc/vesper/vesper.toml",
+                )
+            })
         };
         let mut connection = Connection::new(stream, peer, self.closer.clone());
         if let Some(failure) = refusal {

@@ -18,7 +18,7 @@
 //! | [`server`] | the loop |
 //! | `clients`, `connection`, `passed` | connections: lines and descriptors in, replies out |
 //! | `closer` | the thread that closes what clients passed |
-//! | [`socket`], [`peer`] | the listening socket, and who may use it |
+//! | [`socket`], [`peer`], `seats` | the listening socket, who may use it, and how many of them |
 //! | `desk` | requests, and what becomes of them |
 //! | `resolve`, `view`, `failures` | from a guest's name to the guest; from the backend's words to the API's |
 //! | `images` | the worker thread |
@@ -35,6 +35,7 @@ pub mod logging;
 mod passed;
 pub mod peer;
 mod resolve;
+mod seats;
 pub mod server;
 pub mod socket;
 mod view;
