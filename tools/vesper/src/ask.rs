@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::say;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use vesper_api::{ErrorKind, Failure, Reply, Request, printable};
 
@@ -23,7 +24,12 @@ pub(crate) fn ask(socket: &Path, request: &Request, file: Option<&File>) -> Repl
         Ok(stream) => stream,
         Err(error) => return Err(unreachable(socket, &error)).into(),
     };
-    let answered = send(&stream, request, file).and_then(|()| receive(&stream, request));
+    exchange(&stream, request, file)
+}
+
+/// Sends the request and waits for the reply.
+fn exchange(stream: &UnixStream, request: &Request, file: Option<&File>) -> Reply {
+    let answered = send(stream, request, file).and_then(|()| receive(stream, request));
     match answered {
         // An empty or partial line: the daemon ended before it had answered.
         Ok(line) if !line.ends_with(b"\n") => Err(lost(request, "it closed the connection")).into(),
@@ -42,13 +48,17 @@ fn send(mut stream: &UnixStream, request: &Request, file: Option<&File>) -> io::
         let descriptors = [file.as_raw_fd()];
         let beside = [ControlMessage::ScmRights(&descriptors)];
         let parts = [IoSlice::new(&line)];
-        sent = sendmsg::<()>(stream.as_raw_fd(), &parts, &beside, MsgFlags::MSG_NOSIGNAL, None)?;
+        match sendmsg::<()>(stream.as_raw_fd(), &parts, &beside, MsgFlags::MSG_NOSIGNAL, None) {
+            Ok(count) => sent = count,
+            Err(errno) => return unless_closed(errno.into()),
+        }
     }
-    match stream.write_all(&line[sent..]) {
-        // It has closed its side already, and maybe said why.
-        Err(error) if error.kind() == Io::BrokenPipe => Ok(()),
-        other => other,
-    }
+    stream.write_all(&line[sent..]).or_else(unless_closed)
+}
+
+/// If the daemon has closed its side already it has maybe said why.
+fn unless_closed(error: io::Error) -> io::Result<()> {
+    if matches!(error.kind(), Io::BrokenPipe | Io::ConnectionReset) { Ok(()) } else { Err(error) }
 }
 
 /// Waits for the reply's line.
@@ -85,7 +95,8 @@ impl Progress {
     fn show(&mut self, request: &Request, elapsed: Duration) {
         if self.terminal && elapsed >= QUIET {
             let dom = request.dom().map_or(String::new(), |dom| format!(" {}", printable(dom)));
-            eprint!("\r\x1b[Kvesper {}{dom}: waiting, {} s", request.command(), elapsed.as_secs());
+            let seconds = elapsed.as_secs();
+            say(&format!("\r\x1b[Kvesper {}{dom}: waiting, {seconds} s", request.command()));
             self.shown = true;
         }
     }
@@ -94,7 +105,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown {
-            eprint!("\r\x1b[K");
+            say("\r\x1b[K");
         }
     }
 }
@@ -125,5 +136,26 @@ fn lost(request: &Request, why: &str) -> Failure {
             "once it runs again, see what became of it: vesper status {}",
             request.dom().unwrap_or_default()
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that is turned away is told why at once, maybe before it has asked anything.
+    #[test]
+    fn what_was_said_before_the_request_is_read() {
+        let request =
+            Request::Insmod { dom: "1".into(), file: "x.ko".into(), args: vec![], timeout_ms: None };
+        let file = File::open("/dev/null").unwrap();
+        for file in [None, Some(&file)] {
+            let (stream, mut daemon) = UnixStream::pair().unwrap();
+            let refusal = Reply::from(Err(Failure::new(ErrorKind::QueueFull, "64 clients")));
+            daemon.write_all(&vesper_api::to_line(&refusal)).unwrap();
+            drop(daemon);
+            let failure = exchange(&stream, &request, file).into_result().unwrap_err();
+            assert_eq!(failure.kind, ErrorKind::QueueFull, "{}", failure.message);
+        }
     }
 }

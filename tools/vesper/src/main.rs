@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         return match pages::write(dir) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("vesper pages: {}: {error}", dir.display());
+                say(&format!("vesper pages: {}: {error}\n", dir.display()));
                 ExitCode::from(2)
             }
         };
@@ -42,10 +42,15 @@ fn main() -> ExitCode {
     } else {
         match reply.into_result() {
             Ok(done) => show::done(&mut text, &done),
-            Err(failure) => eprint!("{}", show::failure(options.command.name(), &failure)),
+            Err(failure) => say(&show::failure(options.command.name(), &failure)),
         }
     }
     // A reader that has gone away has seen what it wanted; the status is still true.
     let _ = io::stdout().write_all(&text);
     ExitCode::from(status)
+}
+
+/// Writes to standard error. If that is closed nobody is there to be told; the status still tells how it went.
+fn say(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }

@@ -321,3 +321,11 @@ fn manual_pages_and_completions_are_written() {
     assert!(!dir.path().join("vesper-pages.1").exists(), "a command that is hidden has no page");
     assert_eq!(command(Path::new("/x"), &["pages", "/nonexistent"]).output().unwrap().status.code(), Some(2));
 }
+
+#[test]
+fn an_error_that_cannot_be_written_still_has_its_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let run = command(&dir.path().join("nobody"), &["list"]).stderr(full).status().unwrap();
+    assert_eq!(run.code(), Some(4));
+}
