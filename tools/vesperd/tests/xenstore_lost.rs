@@ -110,13 +110,25 @@ fn devices_go_on_without_xenstore_and_the_daemon_connects_again() {
     eventually("the daemon listens", || UnixStream::connect(world.socket()).is_ok());
     let guest = world.add_attached(1);
 
+    let _forgotten = world.add_attached(3);
+
     refused.store(true, SeqCst);
     current.lock().unwrap().cut();
     world.insmod("1", &world.module("answer")).unwrap();
     assert_eq!(guest.kernel().modules(), ["answer"], "a device in use needs no xenstore");
+    let nodes = ["/local/domain/0/backend/vesper/3", "/local/domain/3/device/vesper"];
+    for path in nodes {
+        world.store.remove(Tx::NONE, path).unwrap();
+    }
     let lost = current.lock().unwrap().clone();
     refused.store(false, SeqCst);
     eventually("it is connected again", || !Arc::ptr_eq(&lost, &current.lock().unwrap()));
+
+    // As after a xenstored that has forgotten everything: to attach makes the nodes anew, whether anything answers or not.
+    let _ = world.ask(&Request::Attach { dom: "3".into(), timeout_ms: Some(100) });
+    for path in nodes {
+        assert!(world.store.read(Tx::NONE, &format!("{path}/0/state")).is_ok(), "{path}");
+    }
 
     // What needs xenstore works again, for the old guest and for a new one.
     let _new = world.add_attached(2);

@@ -167,11 +167,13 @@ impl Desk {
     }
 
     fn attach(&mut self, order: Order, info: &GuestInfo) -> Result<Option<Done>, Failure> {
-        if info.device == Some(DeviceState::Connected) {
+        // Also when it is connected: its nodes may have vanished, with a xenstore that was started anew.
+        self.backend.attach(order.domid).map_err(|error| failures::of_backend(&error, &order.guest))?;
+        let connected = |info: &GuestInfo| info.device == Some(DeviceState::Connected);
+        if connected(info) && self.backend.guest(order.domid).as_ref().is_some_and(connected) {
             let (guest, kernel) = (order.guest, info.kernel_release.clone());
             return Ok(Some(Done::Attached(Attached { guest, already: true, kernel, total_ms: 0 })));
         }
-        self.backend.attach(order.domid).map_err(|error| failures::of_backend(&error, &order.guest))?;
         self.waiting.push(order);
         Ok(None)
     }
