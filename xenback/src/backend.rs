@@ -24,6 +24,8 @@ const AGAIN: u64 = 2 << 32;
 const FIRST_RESERVED: u16 = 0x7ff0;
 /// How often Xen is asked for its domains while there is no xenstore to tell of changes.
 const POLL_WITHOUT_STORE: Duration = Duration::from_secs(1);
+/// How long to wait before something is tried again that failed for want of Xen, xenstore or a device.
+pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
 /// The backend of all guests. It has no thread of its own: put [`Backend::as_fd`] into an epoll, and call
 /// [`Backend::run`] when it is readable and when [`Backend::next_deadline`] has come.
@@ -45,6 +47,8 @@ pub struct Backend {
     store: Arc<dyn Store>,
     /// `Some` while the store is lost: when to look at the domains.
     poll_at: Option<Instant>,
+    /// When to look again at the domains and the backend nodes, because looking failed.
+    retry_at: Option<Instant>,
     epoll: Epoll,
 }
 
@@ -89,6 +93,7 @@ impl Backend {
             again,
             store,
             poll_at: None,
+            retry_at: None,
             epoll,
         })
     }
@@ -100,7 +105,7 @@ impl Backend {
 
     /// When [`Backend::run`] is to be called even if nothing is readable; `None`: never.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.guests.values().filter_map(Guest::next_deadline).chain(self.poll_at).min()
+        self.guests.values().filter_map(Guest::next_deadline).chain(self.poll_at.or(self.retry_at)).min()
     }
 
     /// Does what there is to do, with a budget per guest, and never blocks on a guest. Returns what happened since the
@@ -192,7 +197,7 @@ impl Backend {
         self.watches = watches;
         self.store = store;
         for domid in self.guests.keys().copied().collect::<Vec<_>>() {
-            self.with(domid, now, Guest::new_store).transpose()?;
+            self.with(domid, now, Guest::new_store);
         }
         self.raise_if_work_is_left(true);
         Ok(())
@@ -249,14 +254,17 @@ impl Backend {
             log::error!("the connection to xenstore ended; devices in use go on");
             self.forget_store();
             self.poll_at = Some(now + POLL_WITHOUT_STORE);
+            // The new store's watches are dirty from the start.
+            self.retry_at = None;
             self.events.push(Event::StoreLost);
             return;
         }
         // Both flags are to be cleared, so no short circuit.
-        if self.watches.introduced.take_dirty() | self.watches.released.take_dirty() {
+        let again = self.retry_at.take_if(|at| *at <= now).is_some();
+        if self.watches.introduced.take_dirty() | self.watches.released.take_dirty() | again {
             self.look_at_domains(now);
         }
-        if self.watches.backends.take_dirty() {
+        if self.watches.backends.take_dirty() || again {
             self.look_at_backends(now);
         }
         for domid in self.guests.keys().copied().collect::<Vec<_>>() {
@@ -276,6 +284,7 @@ impl Backend {
             Ok(domains) => domains,
             Err(error) => {
                 log::error!("the domains cannot be listed: {error}");
+                self.retry_later(now);
                 return;
             }
         };
@@ -292,7 +301,7 @@ impl Backend {
             .collect();
         for domid in gone {
             let Some(guest) = self.guests.remove(&domid) else { continue };
-            guest.gone(&mut Context {
+            let removed = guest.gone(&mut Context {
                 host: &*self.host,
                 store: &*self.store,
                 epoll: &self.epoll,
@@ -300,12 +309,23 @@ impl Backend {
                 events: &mut self.events,
                 now,
             });
+            if !removed {
+                self.retry_later(now);
+            }
         }
         for (domid, uuid) in alive {
-            // Before it is introduced, the toolstack is still making its nodes, and would remove ours.
-            let ready = || self.store.is_introduced(domid.0).unwrap_or(false);
-            if self.guests.contains_key(&domid) || !ready() {
+            if self.guests.contains_key(&domid) {
                 continue;
+            }
+            // Before it is introduced, the toolstack is still making its nodes, and would remove ours.
+            match self.store.is_introduced(domid.0) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) => {
+                    log::error!("domain {domid}: whether it is introduced cannot be asked: {error}");
+                    self.retry_later(now);
+                    continue;
+                }
             }
             log::info!("domain {domid} ({uuid}) is there");
             self.guests.insert(domid, Guest::new(domid, uuid, &self.run, &self.limits));
@@ -320,33 +340,42 @@ impl Backend {
             Ok(guests) => guests,
             Err(error) => {
                 log::error!("the backend nodes cannot be listed: {error}");
+                self.retry_later(now);
                 return;
             }
         };
         for domid in with_backend {
-            match self.guests.get(&domid).map(Guest::is_attached) {
-                Some(true) => {
-                    self.with(domid, now, Guest::look_at_own_nodes);
-                }
-                // A directory that is still being made has no state yet; its watch fires again.
-                Some(false) if self.has_state(domid) => {
-                    if let Some(Err(error)) = self.with(domid, now, Guest::adopt) {
-                        log::error!("domain {domid}: its device cannot be taken up: {error}");
-                    }
-                }
-                None if matches!(self.host.domain(domid), Ok(None)) && self.has_state(domid) => {
-                    log::info!("domain {domid} is gone; removing what its device left in xenstore");
-                    if let Err(error) = nodes::remove(&*self.store, domid, false) {
-                        log::warn!("domain {domid}: its backend nodes cannot be removed: {error}");
-                    }
-                }
-                Some(false) | None => {}
+            if let Err(error) = self.look_at_backend(domid, now) {
+                log::error!("domain {domid}: its device's nodes cannot be taken up or removed: {error}");
+                self.retry_later(now);
             }
         }
     }
 
-    fn has_state(&self, domid: DomId) -> bool {
-        nodes::state(&*self.store, &nodes::backend(domid)).is_ok_and(|state| state != State::Unknown)
+    fn look_at_backend(&mut self, domid: DomId, now: Instant) -> Result<(), Error> {
+        match self.guests.get(&domid).map(Guest::is_attached) {
+            Some(true) => {
+                self.with(domid, now, Guest::look_at_own_nodes);
+            }
+            // A directory that is still being made has no state yet; its watch fires again.
+            Some(false) if self.has_state(domid)? => {
+                self.with(domid, now, Guest::adopt).transpose()?;
+            }
+            None if self.host.domain(domid)?.is_none() && self.has_state(domid)? => {
+                log::info!("domain {domid} is gone; removing what its device left in xenstore");
+                nodes::remove(&*self.store, domid, false)?;
+            }
+            Some(false) | None => {}
+        }
+        Ok(())
+    }
+
+    fn retry_later(&mut self, now: Instant) {
+        self.retry_at.get_or_insert(now + RETRY);
+    }
+
+    fn has_state(&self, domid: DomId) -> Result<bool, Error> {
+        Ok(nodes::state(&*self.store, &nodes::backend(domid))? != State::Unknown)
     }
 
     /// One turn for each guest that has work, beginning with another one each time.

@@ -28,6 +28,7 @@ mod nodes;
 mod uuid;
 
 pub use backend::Backend;
+use backend::RETRY;
 pub use error::Error;
 pub use info::{Counters, DeviceState, Event, GuestInfo};
 pub use limits::Limits;

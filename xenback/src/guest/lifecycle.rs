@@ -11,10 +11,13 @@
 //! | 5 Closing | 6, 1, nothing, or 5 s over | → 6, then removed if that is why, offered again (→ 2) if that is why |
 //! | 6 Closed | 1 | → 2, behind the fence if the guest broke the protocol |
 //! | 4 Connected | no node | nothing: a node that vanished is no guest that vanished |
+//!
+//! What fails because xenstore or a device of dom0 fails is not the guest's fault: it is tried again every second,
+//! without a fence.
 
 use std::time::Instant;
 
-use vesper_action::{Failure, LoadedModule, Memory};
+use vesper_action::{Failure, LoadedModule};
 use vesper_ring::wire::xenbus::State;
 use vesper_xenstore::Written;
 
@@ -94,6 +97,9 @@ impl Guest {
             close_deadline: None,
             failure: None,
             memory: memory.clone().unwrap_or_default(),
+            memory_unwritten: false,
+            state_unwritten: false,
+            retry_at: None,
         });
         if ours == State::Connected {
             log::info!("domain {domid}: taking over its connection");
@@ -131,8 +137,18 @@ impl Guest {
 
     /// The toolstack may have asked for the device to go.
     pub(crate) fn look_at_own_nodes(&mut self, context: &mut Context<'_>) {
-        let Some(device) = &self.device else { return };
-        if device.then != Then::Remove && nodes::is_offline(context.store, self.domid).unwrap_or(false) {
+        let Some(device) = &mut self.device else { return };
+        if device.then == Then::Remove {
+            return;
+        }
+        let offline = nodes::is_offline(context.store, self.domid).unwrap_or_else(|error| {
+            let domid = self.domid;
+            self.log_limit
+                .warn(context.now, || format!("domain {domid}: its node online cannot be read: {error}"));
+            device.retry(context.now);
+            false
+        });
+        if offline {
             log::info!("domain {}: the toolstack takes the device away", self.domid);
             self.loader.abandon(&Failure::NotAttached);
             self.close(Then::Remove, context);
@@ -140,16 +156,49 @@ impl Guest {
         }
     }
 
-    /// xenstore is there again, maybe empty: watch anew, keep the connection.
-    pub(crate) fn new_store(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
-        let Some(device) = self.device.as_mut() else { return Ok(()) };
-        device.watch = Some(context.store.watch(&format!("{}/state", nodes::frontend(self.domid)))?);
-        // What could not be written meanwhile is written with the next change.
-        device.memory = Memory::default();
-        if nodes::state(context.store, &nodes::backend(self.domid))? == State::Unknown {
-            log::warn!("domain {}: its nodes vanished from xenstore; its connection is kept", self.domid);
+    /// xenstore is there again, maybe empty: watch anew, keep the connection, write what could not be written.
+    pub(crate) fn new_store(&mut self, context: &mut Context<'_>) {
+        let Some(device) = self.device.as_mut() else { return };
+        device.watch = None;
+        (device.state_unwritten, device.memory_unwritten) = (true, true);
+        self.try_again(context);
+    }
+
+    /// Does what failed before for want of xenstore or of a device, if its time has come.
+    pub(super) fn retry_if_due(&mut self, context: &mut Context<'_>) {
+        let due = |device: &Device| device.retry_at.is_some_and(|at| at <= context.now);
+        if self.device.as_ref().is_some_and(due) {
+            self.try_again(context);
         }
-        Ok(())
+    }
+
+    fn try_again(&mut self, context: &mut Context<'_>) {
+        let (domid, now) = (self.domid, context.now);
+        let Some(device) = self.device.as_mut() else { return };
+        device.retry_at = None;
+        if device.watch.is_none() {
+            match context.store.watch(&format!("{}/state", nodes::frontend(domid))) {
+                Ok(watch) => device.watch = Some(watch),
+                Err(error) => {
+                    device.retry(now);
+                    self.log_limit.warn(now, || {
+                        format!("domain {domid}: the state of its frontend cannot be watched: {error}")
+                    });
+                    return;
+                }
+            }
+        }
+        if device.then == Then::Remove && device.state == State::Closed {
+            self.remove(context);
+            return;
+        }
+        self.memory_changed |= device.memory_unwritten;
+        let (state, state_unwritten) = (device.state, device.state_unwritten);
+        if state_unwritten {
+            self.set_state(state, context);
+        }
+        self.look_at_own_nodes(context);
+        self.look(context);
     }
 
     /// What time brings: an end to waiting for the frontend, and to the fence.
@@ -185,9 +234,12 @@ impl Guest {
     fn look(&mut self, context: &mut Context<'_>) {
         match nodes::state(context.store, &nodes::frontend(self.domid)) {
             Ok(state) => self.frontend_says(state, context),
-            Err(error) => self.log_limit.warn(context.now, || {
-                format!("domain {}: the state of its frontend cannot be read: {error}", self.domid)
-            }),
+            Err(error) => {
+                self.log_limit.warn(context.now, || {
+                    format!("domain {}: the state of its frontend cannot be read: {error}", self.domid)
+                });
+                self.retry_later(context);
+            }
         }
     }
 
@@ -202,9 +254,7 @@ impl Guest {
             (InitWait, Initialised | Connected) => self.connect(context),
             (Connected, Initialised | Connected) => {
                 let again = before == Connected && theirs == Initialised;
-                let published = nodes::published(context.store, self.domid);
-                // What it publishes now may be unusable: then connecting says why.
-                if again || !published.is_ok_and(|new| self.has_published(&new)) {
+                if again || self.publishes_anew(context) {
                     self.line("its frontend starts anew", context);
                     self.loader.disconnected();
                     self.drop_channel(context);
@@ -239,6 +289,26 @@ impl Guest {
         }
     }
 
+    /// Whether the frontend has published other nodes than those of the connection. One that cannot be read now says
+    /// nothing; one that is unusable does, and connecting says why.
+    fn publishes_anew(&mut self, context: &Context<'_>) -> bool {
+        match nodes::published(context.store, self.domid) {
+            Ok(new) => !self.has_published(&new),
+            Err(vesper_xenstore::Error::Value { .. } | vesper_xenstore::Error::NoEntry { .. }) => true,
+            Err(error) => {
+                self.line(&format!("what its frontend published cannot be read: {error}"), context);
+                self.retry_later(context);
+                false
+            }
+        }
+    }
+
+    fn retry_later(&mut self, context: &Context<'_>) {
+        if let Some(device) = self.device.as_mut() {
+            device.retry(context.now);
+        }
+    }
+
     fn has_published(&self, published: &nodes::Published) -> bool {
         self.device.as_ref().and_then(|device| device.published.as_ref()).is_some_and(|old| {
             (old.ring, old.port, &old.boot_id) == (published.ring, published.port, &published.boot_id)
@@ -260,6 +330,10 @@ impl Guest {
     /// Offers a closed device again. A frontend that sees 2 starts from the beginning.
     fn offer_again(&mut self, context: &mut Context<'_>) {
         let Some(device) = self.device.as_mut() else { return };
+        // Its nodes are still to be removed.
+        if device.then == Then::Remove {
+            return;
+        }
         device.failure = None;
         device.published = None;
         self.fence.until = None;
@@ -311,7 +385,12 @@ impl Guest {
             Err(error) if taking_over => {
                 self.line(&format!("taking over: {error}"), context);
             }
-            Err(error) => self.fail(error.to_string(), context),
+            Err(ConnectError::Host(error)) => {
+                self.line(&format!("it cannot be connected now: {error}"), context);
+                self.set_state(State::InitWait, context);
+                self.retry_later(context);
+            }
+            Err(ConnectError::Guest(reason)) => self.fail(reason, context),
         }
     }
 
@@ -364,13 +443,22 @@ impl Guest {
         }
     }
 
+    /// Removes the nodes, and then the device: not before, so that nothing is called detached that is not.
     fn remove(&mut self, context: &mut Context<'_>) {
-        self.device = None;
-        if let Err(error) = nodes::remove(context.store, self.domid, true) {
-            log::warn!("domain {}: its nodes cannot be removed: {error}", self.domid);
+        let domid = self.domid;
+        if let Err(error) = nodes::remove(context.store, domid, true) {
+            self.log_limit.warn(context.now, || {
+                format!("domain {domid}: its nodes cannot be removed, trying again: {error}")
+            });
+            if let Some(device) = self.device.as_mut() {
+                device.then = Then::Remove;
+                device.retry(context.now);
+            }
+            return;
         }
-        log::info!("domain {}: detached", self.domid);
-        context.events.push(Event::Detached { domid: self.domid });
+        self.device = None;
+        log::info!("domain {domid}: detached");
+        context.events.push(Event::Detached { domid });
     }
 
     /// Gives the mapping, the port and the descriptors back.
@@ -386,12 +474,17 @@ impl Guest {
         let Some(device) = self.device.as_mut() else { return };
         device.state = state;
         let domid = self.domid;
-        match nodes::set_state(context.store, domid, state) {
+        let written = nodes::set_state(context.store, domid, state);
+        device.state_unwritten = written.is_err();
+        match written {
             Ok(Written::Changed | Written::Same) => {}
             Ok(Written::Gone) => self.line("the node of our state is gone", context),
-            Err(error) => self.log_limit.warn(context.now, || {
-                format!("domain {domid}: our state {state:?} cannot be written: {error}")
-            }),
+            Err(error) => {
+                device.retry(context.now);
+                self.log_limit.warn(context.now, || {
+                    format!("domain {domid}: our state {state:?} cannot be written: {error}")
+                });
+            }
         }
     }
 

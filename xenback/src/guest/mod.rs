@@ -22,7 +22,7 @@ use vesper_xenstore::{Store, Watch};
 
 use crate::channel::Channel;
 use crate::nodes::{self, Published};
-use crate::{Counters, DeviceState, Error, Event, GuestInfo, Limits, Uuid};
+use crate::{Counters, DeviceState, Error, Event, GuestInfo, Limits, RETRY, Uuid};
 
 /// What a guest needs of the backend to act.
 pub(crate) struct Context<'a> {
@@ -68,8 +68,14 @@ struct Device {
     close_deadline: Option<Instant>,
     /// Why the device was stopped.
     failure: Option<String>,
-    /// What the node `loader-memory` holds.
+    /// What the node `loader-memory` holds, or was to hold.
     memory: Memory,
+    /// The node `loader-memory` could not be written.
+    memory_unwritten: bool,
+    /// Our state could not be written.
+    state_unwritten: bool,
+    /// When to try again what failed for want of xenstore or of a device.
+    retry_at: Option<Instant>,
 }
 
 /// What comes after Closed.
@@ -204,6 +210,7 @@ impl Guest {
 
     /// Lets time pass.
     pub(crate) fn tick(&mut self, context: &mut Context<'_>) {
+        self.retry_if_due(context);
         self.persist(context);
         self.loader.tick(context.now);
         if let Some(channel) = self.device.as_mut().and_then(|device| device.channel.as_mut())
@@ -221,22 +228,27 @@ impl Guest {
         let channel = device.and_then(|device| device.channel.as_ref()).and_then(Channel::next_deadline);
         let close = device.and_then(|device| device.close_deadline);
         let fence = self.fence.until.filter(|_| self.waits_behind_fence());
-        [self.loader.next_deadline(), channel, close, fence].into_iter().flatten().min()
+        let retry = device.and_then(|device| device.retry_at);
+        [self.loader.next_deadline(), channel, close, fence, retry].into_iter().flatten().min()
     }
 
-    /// The domain is gone: everything is given back at once, so that no page holds the domain up.
-    pub(crate) fn gone(mut self, context: &mut Context<'_>) {
+    /// The domain is gone: everything is given back at once, so that no page holds the domain up. Returns whether its
+    /// nodes are gone too.
+    pub(crate) fn gone(mut self, context: &mut Context<'_>) -> bool {
         log::info!("domain {} ({}) is gone", self.domid, self.uuid);
         self.loader.abandon(&Failure::GuestGone);
+        let mut removed = true;
         if self.device.is_some() {
             self.drop_channel(context);
             if let Err(error) = nodes::remove(context.store, self.domid, false) {
                 log::warn!("domain {}: its backend nodes cannot be removed: {error}", self.domid);
+                removed = false;
             }
             self.device = None;
         }
         self.harvest(context);
         context.events.push(Event::GuestGone { domid: self.domid, uuid: self.uuid });
+        removed
     }
 
     /// Delivers outcomes.
@@ -259,8 +271,11 @@ impl Guest {
         }
         let Some(device) = self.device.as_mut() else { return };
         let memory = self.loader.memory();
-        if memory != device.memory {
-            if let Err(error) = nodes::store_memory(context.store, self.domid, &memory) {
+        if memory != device.memory || device.memory_unwritten {
+            let written = nodes::store_memory(context.store, self.domid, &memory);
+            device.memory_unwritten = written.is_err();
+            if let Err(error) = written {
+                device.retry(context.now);
                 self.log_limit.warn(context.now, || {
                     format!("domain {}: its modules cannot be written down: {error}", self.domid)
                 });
@@ -315,6 +330,10 @@ impl Guest {
 }
 
 impl Device {
+    fn retry(&mut self, now: Instant) {
+        self.retry_at.get_or_insert(now + RETRY);
+    }
+
     fn told_state(&self) -> DeviceState {
         match (&self.failure, self.state) {
             (Some(reason), _) => DeviceState::Failed { reason: reason.clone() },
