@@ -12,6 +12,13 @@ const EBUSY: i32 = 16;
 pub(crate) const LOAD_THE_FRONTEND: &str = "the module vesper_front is not loaded in the guest: install vesper-front there, \
      then `modprobe vesper_front`. The device stays prepared and connects as soon as it is loaded";
 
+/// What to do when a queue is full.
+pub(crate) const WAIT_FOR_COMMANDS: &str =
+    "try again when commands before it have ended: vesper list shows how many wait";
+
+/// What to do when the daemon could not do its part.
+const SEE_THE_LOG: &str = "see what the daemon says of it (journalctl -u vesperd), and try again";
+
 /// How messages call a guest: by its name where it has one, and its number.
 pub(crate) fn label(guest: &GuestRef) -> String {
     if guest.name.is_empty() {
@@ -55,7 +62,8 @@ pub(crate) fn of_command(failure: &action::Failure, guest: &GuestRef, module: &s
         F::TimedOut { sent: false } => failed(
             ErrorKind::TimedOut,
             format!("{who} did not take the command to {doing} {module} in time; it never will"),
-        ),
+        )
+        .remedy(format!("see what it is busy with, or whether it is paused: vesper status {}", guest.domid)),
         F::DeviceStopped { reason } => stopped(guest, reason),
         F::Interrupted { outcome_unknown: true } => failed(
             ErrorKind::OutcomeUnknown,
@@ -65,7 +73,8 @@ pub(crate) fn of_command(failure: &action::Failure, guest: &GuestRef, module: &s
         F::Interrupted { outcome_unknown: false } | F::Cancelled => failed(
             ErrorKind::Interrupted,
             format!("the command to {doing} {module} was interrupted; {who} kept nothing of it"),
-        ),
+        )
+        .remedy("give the command again"),
     }
 }
 
@@ -93,13 +102,13 @@ pub(crate) fn of_backend(error: &Error, guest: &GuestRef) -> Failure {
             .remedy("unload them first (vesper rmmod), or leave them in with --force")
         }
         Error::Submit { source: SubmitError::QueueFull(_), .. } => {
-            failed(ErrorKind::QueueFull, format!("{who}: {}", inner(error)))
+            failed(ErrorKind::QueueFull, format!("{who}: {}", inner(error))).remedy(WAIT_FOR_COMMANDS)
         }
         Error::Submit { source: SubmitError::Busy { since, .. }, .. } => {
             busy(guest, since.elapsed().as_secs())
         }
         Error::Submit { .. } => failed(ErrorKind::BadImage, format!("{who}: {}", inner(error))),
-        _ => failed(ErrorKind::Internal, format!("{who}: {error}")),
+        _ => failed(ErrorKind::Internal, format!("{who}: {error}")).remedy(SEE_THE_LOG),
     }
 }
 
@@ -121,5 +130,38 @@ fn busy(guest: &GuestRef, seconds: u64) -> Failure {
         label(guest)
     );
     let errno = Some(Box::new(Errno::of_load(EBUSY)));
-    Failure { errno, ..Failure::new(ErrorKind::Busy, message).guest(guest.clone()) }
+    Failure { errno, ..Failure::new(ErrorKind::Busy, message).guest(guest.clone()) }.remedy(format!(
+        "wait until it has ended, as vesper status {} shows; if it never does, only a reboot of the guest helps",
+        guest.domid
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use vesper_grant::DomId;
+
+    use super::*;
+
+    #[test]
+    fn what_somebody_can_do_something_about_says_what() {
+        let guest = GuestRef { domid: 3, name: "web1".into(), uuid: String::new() };
+        let command = |failure| of_command(&failure, &guest, "probe", true);
+        let domid = DomId(3);
+        for failure in [
+            command(action::Failure::TimedOut { sent: true }),
+            command(action::Failure::TimedOut { sent: false }),
+            command(action::Failure::Interrupted { outcome_unknown: true }),
+            command(action::Failure::Interrupted { outcome_unknown: false }),
+            command(action::Failure::DeviceStopped { reason: "x".into() }),
+            busy(&guest, 31),
+            of_backend(&Error::NotAttached(domid), &guest),
+            of_backend(&Error::NotConnected(domid), &guest),
+            of_backend(&Error::Submit { domid, source: SubmitError::QueueFull(64) }, &guest),
+            of_backend(&Error::Os { what: "epoll", source: io::ErrorKind::OutOfMemory.into() }, &guest),
+        ] {
+            assert!(failure.remedy.is_some(), "{}", failure.message);
+        }
+    }
 }

@@ -148,7 +148,6 @@ impl Desk {
                         .guest(view::guest_ref(&info))
                 })?;
                 let order = order(What::Load { args, module: file, bytes: 0 }, timeout_ms)?;
-                must_be_connected(&info)?;
                 let Some(file) = descriptor() else {
                     let message = "an insmod line needs the module's file beside it, as a descriptor";
                     return Err(Failure::new(ErrorKind::BadRequest, message));
@@ -284,7 +283,8 @@ impl Desk {
         if waiting + image.bytes.len() as u64 > self.waiting_bytes {
             let message =
                 format!("{waiting} bytes of images wait already, {} more are too many", image.bytes.len());
-            return Err(Failure::new(ErrorKind::QueueFull, message).guest(order.guest.clone()));
+            let failure = Failure::new(ErrorKind::QueueFull, message).guest(order.guest.clone());
+            return Err(failure.remedy(failures::WAIT_FOR_COMMANDS));
         }
         // A frontend that publishes none leaves the question to its kernel.
         if let Some(vermagic) = &info.vermagic {
@@ -365,18 +365,4 @@ impl Desk {
         order.log_end(&result, now);
         self.answers.push(Answer { client: order.client, reply: result.into() });
     }
-}
-
-/// A load to a guest that nothing answers in is refused before its file is read.
-fn must_be_connected(info: &GuestInfo) -> Result<(), Failure> {
-    let domid = info.domid;
-    let error = match &info.device {
-        Some(DeviceState::Connected) => return Ok(()),
-        None => vesper_xenback::Error::NotAttached(domid),
-        Some(DeviceState::Failed { reason }) => {
-            vesper_xenback::Error::DeviceStopped { domid, reason: reason.clone() }
-        }
-        Some(_) => vesper_xenback::Error::NotConnected(domid),
-    };
-    Err(failures::of_backend(&error, &view::guest_ref(info)))
 }

@@ -92,12 +92,17 @@ impl Order {
             What::Detach => Failure::new(
                 ErrorKind::TimedOut,
                 format!("the device of {who} did not close within {seconds} s"),
-            ),
+            )
+            .remedy(format!(
+                "it will be removed even if the guest never answers: see vesper status {}",
+                self.guest.domid
+            )),
             What::Load { .. } | What::Unload { .. } => {
                 let message = format!(
                     "{seconds} s had passed before the command could be sent to {who}; it never will be"
                 );
                 Failure::new(ErrorKind::TimedOut, message)
+                    .remedy("give the command again, with a longer --timeout")
             }
         };
         failure.guest(self.guest.clone())
@@ -111,13 +116,17 @@ impl Order {
     /// Another client wanted the opposite, and got it.
     pub(super) fn overtaken(&self, state: &str) -> Failure {
         let message = format!("{} was {state} by another client meanwhile", label(&self.guest));
-        Failure::new(ErrorKind::Interrupted, message).guest(self.guest.clone())
+        Failure::new(ErrorKind::Interrupted, message)
+            .guest(self.guest.clone())
+            .remedy("give the command again, if it is still wanted")
     }
 
     /// The daemon stops before this ended.
     pub(super) fn abandoned(&self) -> Failure {
         let message = format!("vesperd was stopped before {} ended: outcome unknown", self.describe());
-        Failure::new(ErrorKind::OutcomeUnknown, message).guest(self.guest.clone())
+        Failure::new(ErrorKind::OutcomeUnknown, message)
+            .guest(self.guest.clone())
+            .remedy(format!("once it runs again, see what became of it: vesper status {}", self.guest.domid))
     }
 
     /// The module that it is about, or nothing.

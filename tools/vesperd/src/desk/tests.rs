@@ -31,3 +31,18 @@ fn orders_of_a_client_that_went_away_are_not_kept() {
     let clients: Vec<_> = desk.waiting.iter().map(|order| order.client).collect();
     assert_eq!(clients, [17]);
 }
+
+/// Whether the guest's device is connected, or will be in a moment, is for the backend to say when the image is ready.
+#[test]
+fn an_image_of_a_client_that_went_away_is_not_kept() {
+    let mut desk = desk();
+    let closer = crate::closer::Closer::start().unwrap();
+    let insmod = Request::Insmod { dom: "web1".into(), file: "x.ko".into(), args: vec![], timeout_ms: None };
+    for client in [16, 17] {
+        let file = Foreign::new(tempfile::tempfile().unwrap().into(), &closer);
+        assert!(desk.request(client, &vesper_api::to_line(&insmod), || Some(file)).is_none());
+    }
+    desk.forget(16);
+    let clients: Vec<_> = desk.preparing.values().map(|order| order.client).collect();
+    assert_eq!(clients, [17]);
+}
