@@ -8,6 +8,7 @@
 #include <linux/errno.h>
 #include <linux/kernel.h>
 #include <linux/kprobes.h>
+#include <asm/cpufeature.h>
 #ifdef CONFIG_X86_KERNEL_IBT
 #include <asm/ibt.h>
 #endif
@@ -50,10 +51,19 @@ static void *find_lookup(void)
 
 int vesper_lookup_init(void)
 {
-	unsigned long (*lookup)(const char *name) = find_lookup();
+	unsigned long (*lookup)(const char *name);
 	int err = 0;
 	size_t i;
 
+	/*
+	 * Such a kernel takes the ENDBR away from functions that it calls only
+	 * directly; a call by address would then be its end.
+	 */
+	if (cpu_feature_enabled(X86_FEATURE_IBT)) {
+		pr_err("this kernel enforces indirect branch tracking: modules cannot be loaded for the host (ibt=off on its command line)\n");
+		return -ENODEV;
+	}
+	lookup = find_lookup();
 	if (!lookup)
 		return -ENOENT;
 	for (i = 0; i < ARRAY_SIZE(wanted); i++) {

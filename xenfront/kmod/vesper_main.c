@@ -14,7 +14,8 @@ static int __init vesper_front_init(void)
 {
 	int err;
 
-	if (!xen_domain())
+	/* Dom0 has no host above it. */
+	if (!xen_domain() || xen_initial_domain())
 		return -ENODEV;
 	err = vesper_lookup_init();
 	if (err)
