@@ -39,7 +39,11 @@ static struct {
 	char name[VESPER_NAME_BYTES];
 	enum work work;
 	wait_queue_head_t wait;
-	struct task_struct *thread;
+	struct task_struct *thread;	/* with a reference */
+
+	/* Of the work under way: where its log begins, and when it began. */
+	u64 log_from;
+	u64 start;
 
 	/* Written by the loader thread before vesper_work_done(). */
 	s32 status;
@@ -59,8 +63,13 @@ int vesper_image_begin(u64 image_bytes, u32 args_bytes)
 
 	if (action.bytes || action.work != WORK_NONE)
 		return -EBUSY;
-	/* More than half of the memory is a mistake, and vmalloc() would try. */
-	if (all < image_bytes || all >> PAGE_SHIFT > totalram_pages() / 2)
+	/*
+	 * A load holds it three times in the end: for the system call, the
+	 * kernel's copy, and the module. Without this, __vmalloc() and the page
+	 * faults of the loader thread would have others killed for memory.
+	 */
+	if (all < image_bytes ||
+	    PFN_UP(all) > max(si_mem_available(), 0L) / 3)
 		return -ENOMEM;
 	action.bytes = __vmalloc(all, GFP_KERNEL | __GFP_NOWARN |
 				 __GFP_RETRY_MAYFAIL);
@@ -110,9 +119,16 @@ static void log_make_room(size_t room)
 	}
 }
 
-/* Keeps the last lines that were logged since @from. */
-static void log_collect(u64 from)
+enum keep { KEEP_LAST, KEEP_FIRST };
+
+/*
+ * Takes the lines that were logged since action.log_from; when they are too
+ * many, the last ones. Of an oops, the first ones: they say what it was.
+ */
+static void log_collect(enum keep keep)
 {
+	static const char more[] = "(more is in the guest's own log)\n";
+	u64 from = action.log_from;
 	struct kmsg_dump_iter iter;
 	static char line[1024];
 	u64 end = log_position();
@@ -127,6 +143,13 @@ static void log_collect(u64 from)
 		iter.cur_seq = from;
 	while (iter.cur_seq < end &&
 	       kmsg_dump_get_line(&iter, false, line, sizeof(line), &bytes)) {
+		if (keep == KEEP_FIRST && bytes + sizeof(more) - 1 >
+		    sizeof(action.log) - action.log_bytes) {
+			memcpy(action.log + action.log_bytes, more,
+			       sizeof(more) - 1);
+			action.log_bytes += sizeof(more) - 1;
+			break;
+		}
 		log_make_room(bytes);
 		memcpy(action.log + action.log_bytes, line, bytes);
 		action.log_bytes += bytes;
@@ -170,8 +193,12 @@ static long call_init_module(void)
 {
 	size_t bytes = action.image + action.args + 1;
 	struct pt_regs regs = {};
-	unsigned long at = private_map(bytes);
+	unsigned long at;
 
+	/* It may have become less since the image began to come. */
+	if (2 * PFN_UP(bytes) > max(si_mem_available(), 0L))
+		return -ENOMEM;
+	at = private_map(bytes);
 	if (IS_ERR_VALUE(at))
 		return at;
 	action.bytes[bytes - 1] = 0;
@@ -217,13 +244,12 @@ static long in_private_mm(long (*call)(void))
 
 static void do_work(enum work work)
 {
-	u64 log = log_position();
-	u64 start = ktime_get_ns();
-
+	action.log_from = log_position();
+	action.start = ktime_get_ns();
 	action.status = in_private_mm(work == WORK_LOAD ? call_init_module :
 							  call_delete_module);
-	action.nanos = ktime_get_ns() - start;
-	log_collect(log);
+	action.nanos = ktime_get_ns() - action.start;
+	log_collect(KEEP_LAST);
 	vesper_image_drop();
 }
 
@@ -246,6 +272,49 @@ static int loader_thread(void *unused)
 	}
 }
 
+/* Makes a loader thread that waits for wake_up_process(). */
+static int make_thread(void)
+{
+	struct task_struct *thread;
+
+	thread = kthread_create(loader_thread, NULL, "vesper_loader");
+	if (IS_ERR(thread))
+		return PTR_ERR(thread);
+	/* Held, since an oops in a module's init ends it. */
+	action.thread = get_task_struct(thread);
+	return 0;
+}
+
+bool vesper_work_pending(void)
+{
+	return smp_load_acquire(&action.work) != WORK_NONE;
+}
+
+/*
+ * The loader thread ends by itself only without work, so with work it was an
+ * oops. What the module did until then stays done, and its name stays taken.
+ */
+void vesper_work_rescue(void)
+{
+	struct task_struct *dead = action.thread;
+
+	if (!vesper_work_pending() || !(READ_ONCE(dead->flags) & PF_EXITING))
+		return;
+	if (make_thread())
+		return;		/* no memory: again in a second */
+	put_task_struct(dead);
+	pr_err("loading or unloading %s was the end of the loader thread\n",
+	       action.name);
+	action.status = -EFAULT;
+	action.nanos = ktime_get_ns() - action.start;
+	log_collect(KEEP_FIRST);
+	vesper_image_drop();
+	smp_store_release(&action.work, WORK_NONE);
+	wake_up_process(action.thread);
+	vesper_work_done();
+	module_put(THIS_MODULE);
+}
+
 void vesper_work_result(s32 *status, u64 *nanos)
 {
 	*status = action.status;
@@ -265,10 +334,26 @@ static int start_work(enum work work, const char *name)
 	return 0;
 }
 
+/* Such a module is being loaded by the guest itself, or died in its init. */
+static bool module_coming(const char *name)
+{
+	struct module *module;
+	bool coming;
+
+	preempt_disable();
+	module = vesper_kernel.find_module(name);
+	coming = module && module->state == MODULE_STATE_COMING;
+	preempt_enable();
+	return coming;
+}
+
 int vesper_load_start(const char *name)
 {
 	if (!action.bytes || action.filled != action.image + action.args)
 		return -EINVAL;
+	/* init_module() would wait for it: for ever, when it died. */
+	if (module_coming(name))
+		return -EBUSY;
 	return start_work(WORK_LOAD, name);
 }
 
@@ -316,15 +401,11 @@ bool vesper_module_present(const char *name)
 
 int vesper_action_init(void)
 {
-	struct task_struct *thread;
+	int err = make_thread();
 
-	thread = kthread_create(loader_thread, NULL, "vesper_loader");
-	if (IS_ERR(thread))
-		return PTR_ERR(thread);
-	/* Held so that an oops in a module's init leaves no dangling pointer. */
-	action.thread = get_task_struct(thread);
-	wake_up_process(thread);
-	return 0;
+	if (!err)
+		wake_up_process(action.thread);
+	return err;
 }
 
 void vesper_action_exit(void)

@@ -18,12 +18,17 @@
  *
  * Xenbus calls come from the xenwatch thread, which never waits for a load: the
  * lock is held for the length of one core call only.
+ *
+ * At a resume the guest's disks come back by xenwatch, too. So neither it nor who
+ * holds the lock that it takes may wait for memory that is freed by writing to a
+ * disk: memalloc_noio_save() covers all that is called between.
  */
 #include <linux/interrupt.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/random.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/utsname.h>
 #include <linux/workqueue.h>
@@ -49,6 +54,7 @@ static struct {
 	int irq;			/* 0: no event channel */
 	bool started;			/* both ends were Connected */
 	bool restart;			/* wants Closed, then Initialising */
+	bool broken;			/* this connection broke the protocol */
 
 	unsigned long events;
 	wait_queue_head_t wait;
@@ -85,12 +91,16 @@ void vesper_kick(void)
 		notify_remote_via_irq(front.irq);
 }
 
+/* Not when that connection is gone meanwhile: the next one is innocent. */
 static void close_broken(struct work_struct *work)
 {
-	struct xenbus_device *dev = front.dev;
+	unsigned int noio = memalloc_noio_save();
 
-	if (dev)
-		xenbus_switch_state(dev, XenbusStateClosing);
+	mutex_lock(&front.lock);
+	if (front.dev && front.broken)
+		xenbus_switch_state(front.dev, XenbusStateClosing);
+	mutex_unlock(&front.lock);
+	memalloc_noio_restore(noio);
 }
 static DECLARE_WORK(close_work, close_broken);
 
@@ -100,6 +110,7 @@ static void stop_device(void)
 	pr_err("the host broke the protocol (%s): device stopped\n",
 	       vesper_core_reason(front.core));
 	front.started = false;
+	front.broken = true;
 	schedule_work(&close_work);
 }
 
@@ -129,12 +140,19 @@ static void take_events(void)
 
 static int comm_thread(void *unused)
 {
+	memalloc_noio_save();	/* for the life of the thread */
 	while (!kthread_should_stop()) {
-		wait_event_idle(front.wait, READ_ONCE(front.events) ||
-				kthread_should_stop());
+		/* Without a tick, unless the loader thread could die at its work. */
+		wait_event_idle_timeout(front.wait, READ_ONCE(front.events) ||
+					kthread_should_stop(),
+					vesper_work_pending() ?
+					HZ : MAX_SCHEDULE_TIMEOUT);
+		vesper_work_rescue();
 		mutex_lock(&front.lock);
 		take_events();
 		mutex_unlock(&front.lock);
+		/* A host that answers at once keeps this thread busy. */
+		cond_resched();
 	}
 	return 0;
 }
@@ -145,6 +163,7 @@ static int comm_thread(void *unused)
 static void release(void)
 {
 	front.started = false;
+	front.broken = false;
 	vesper_core_detach(front.core);
 	if (front.irq)
 		unbind_from_irqhandler(front.irq, &front);
@@ -164,6 +183,9 @@ static int allocate(struct xenbus_device *dev)
 		return err;
 	err = vesper_core_attach(front.core, vesper_page_bytes(&front.ring),
 				 PAGE_SIZE);
+	if (err)
+		return err;
+	err = vesper_text_open();
 	if (err)
 		return err;
 	err = xenbus_alloc_evtchn(dev, &front.port);
@@ -232,6 +254,7 @@ static void connect(struct xenbus_device *dev)
 		xenbus_dev_error(dev, -EPROTO, "the backend names no protocol version");
 		return;
 	}
+	cancel_work_sync(&close_work);
 	mutex_lock(&front.lock);
 	release();
 	front.restart = false;
@@ -267,6 +290,7 @@ static void start(struct xenbus_device *dev)
 
 static void disconnect(struct xenbus_device *dev)
 {
+	cancel_work_sync(&close_work);
 	if (dev->state != XenbusStateClosed)
 		xenbus_switch_state(dev, XenbusStateClosing);
 	mutex_lock(&front.lock);
@@ -316,6 +340,8 @@ static void backend_closed(struct xenbus_device *dev)
 
 static void backend_changed(struct xenbus_device *dev, enum xenbus_state state)
 {
+	unsigned int noio = memalloc_noio_save();
+
 	switch (state) {
 	case XenbusStateInitWait:
 		backend_waits(dev);
@@ -335,6 +361,7 @@ static void backend_changed(struct xenbus_device *dev, enum xenbus_state state)
 		/* Also when its node vanished: that says nothing of the ring. */
 		break;
 	}
+	memalloc_noio_restore(noio);
 }
 
 static int vesper_probe(struct xenbus_device *dev,
@@ -356,19 +383,25 @@ static int vesper_probe(struct xenbus_device *dev,
 
 static void vesper_remove_device(struct xenbus_device *dev)
 {
+	unsigned int noio = memalloc_noio_save();
+
 	mutex_lock(&front.lock);
 	release();
 	front.dev = NULL;
 	mutex_unlock(&front.lock);
 	cancel_work_sync(&close_work);
+	memalloc_noio_restore(noio);
 }
 
 /* After suspend or migration every grant and port is gone; xenbus begins at 1. */
 static int vesper_resume(struct xenbus_device *dev)
 {
+	unsigned int noio = memalloc_noio_save();
+
 	mutex_lock(&front.lock);
 	release();
 	mutex_unlock(&front.lock);
+	memalloc_noio_restore(noio);
 	return 0;
 }
 

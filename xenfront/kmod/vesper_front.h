@@ -78,6 +78,13 @@ int vesper_image_append(const void *bytes, size_t count);
 /* Action to Communication, from the loader thread: collect the result. */
 void vesper_work_done(void);
 void vesper_work_result(s32 *status, u64 *nanos);
+/* Whether vesper_work_done() is still to come. */
+bool vesper_work_pending(void);
+/*
+ * When a module's init or exit killed the loader thread (an oops): -EFAULT with
+ * the oops as the log, and a new thread. By the thread that starts the work.
+ */
+void vesper_work_rescue(void);
 
 int vesper_action_init(void);
 void vesper_action_exit(void);
@@ -106,6 +113,8 @@ void vesper_page_end(struct vesper_page *page);
 void *vesper_page_bytes(const struct vesper_page *page);
 /* Which domain the pages are granted to; set before the first grant. */
 void vesper_pages_peer(u16 domid);
+/* Grants the text page. */
+int vesper_text_open(void);
 /* Ends the grants of the window and of the text page. */
 void vesper_pages_end(void);
 

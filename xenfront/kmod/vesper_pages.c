@@ -116,20 +116,20 @@ void vesper_window_close(void)
 		vesper_page_end(&window[i]);
 }
 
+int vesper_text_open(void)
+{
+	return vesper_page_grant(&text, true);
+}
+
 /*
  * One page for all texts of a connection. The core replaces a text only after
- * the question that it belonged to was answered.
+ * the question that it belonged to was answered. Takes no memory: that there is
+ * none must not look like a fault of the host.
  */
 int vesper_text_write(const u8 *bytes, u32 count, u32 *ref)
 {
-	if (count > PAGE_SIZE)
+	if (count > PAGE_SIZE || !text.page)
 		return -EINVAL;
-	if (!text.page) {
-		int err = vesper_page_grant(&text, true);
-
-		if (err)
-			return err;
-	}
 	memcpy(vesper_page_bytes(&text), bytes, count);
 	memset(vesper_page_bytes(&text) + count, 0, PAGE_SIZE - count);
 	*ref = text.ref;

@@ -104,6 +104,7 @@ fn samples(wanted: &str) -> Result<Vec<Added>> {
         "big.ko",
         "big.crc32",
         "mib.ko",
+        "oops.ko",
     ] {
         added.push(Added { from: dir.join(name), to: format!("/lab/modules/{name}") });
     }
