@@ -28,7 +28,7 @@ enum State {
     /// No connection.
     Off,
     /// The part of the list from that index.
-    Reporting(usize),
+    Reporting(Reporting),
     /// For work.
     Parked,
     /// For data.
@@ -37,6 +37,16 @@ enum State {
     Preparing { command: CommandId, name: Name, status: i32 },
     /// Nothing: the loader thread works.
     Working,
+}
+
+/// A list that is on its way.
+#[derive(Clone, Copy, Debug)]
+struct Reporting {
+    from: usize,
+    /// What the open question says: whether another part follows.
+    more: bool,
+    /// The list has changed since its first part was sent.
+    changed: bool,
 }
 
 /// A load whose data is on its way.
@@ -86,7 +96,7 @@ impl<'t> Action<'t> {
     pub fn connected(&mut self, link: &mut impl Link, kernel: &mut impl Kernel) -> Result<(), Fault> {
         self.disconnected(kernel);
         self.modules.retain(|name| kernel.present(name));
-        self.report(0, link)
+        self.report(0, false, link)
     }
 
     /// The connection is gone: an image on its way is dropped, work of the loader thread goes on.
@@ -109,10 +119,12 @@ impl<'t> Action<'t> {
         kernel: &mut impl Kernel,
     ) -> Result<(), Fault> {
         match (self.state, *answer) {
-            (State::Reporting(from), Answer::Done) => match self.modules.part(from) {
-                (_, true) => self.report(from.wrapping_add(REPORT_ENTRIES), link),
-                (_, false) => self.idle(link, kernel),
-            },
+            // What was announced is sent, even if nothing is left for it; then a list that changed, from its beginning.
+            (State::Reporting(Reporting { from, more: true, changed }), Answer::Done) => {
+                self.report(from.wrapping_add(REPORT_ENTRIES), changed, link)
+            }
+            (State::Reporting(Reporting { changed: true, .. }), Answer::Done) => self.report(0, false, link),
+            (State::Reporting(_), Answer::Done) => self.idle(link, kernel),
             (State::Parked, Answer::Load { command, name, image_bytes, args_bytes }) => {
                 self.outcome = None;
                 let total = image_bytes.wrapping_add(args_bytes.into());
@@ -176,8 +188,12 @@ impl<'t> Action<'t> {
         }
         self.outcome = Some(Outcome { command: work.command, status, nanos });
         self.has_log = true;
-        match self.state {
+        match &mut self.state {
             State::Working => self.idle(link, kernel),
+            State::Reporting(reporting) => {
+                reporting.changed |= status == 0;
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -283,9 +299,9 @@ impl<'t> Action<'t> {
         link.idle(self.outcome.as_ref(), log.filter(|log: &Log<'_>| !log.text.is_empty()))
     }
 
-    fn report(&mut self, from: usize, link: &mut impl Link) -> Result<(), Fault> {
-        self.state = State::Reporting(from);
+    fn report(&mut self, from: usize, changed: bool, link: &mut impl Link) -> Result<(), Fault> {
         let (part, more) = self.modules.part(from);
+        self.state = State::Reporting(Reporting { from, more, changed });
         link.report(part, more)
     }
 }

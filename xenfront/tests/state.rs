@@ -11,10 +11,7 @@ use vesper_xenfront::Progress;
 const MIB: u64 = 1 << 20;
 
 fn outcome(desk: &mut Desk) -> (u64, i32) {
-    match desk.asked() {
-        Asked::Dummy(Some(result)) => (result.command.seq, result.status),
-        other => panic!("no result but {other:?}"),
-    }
+    result_of(&desk.asked())
 }
 
 #[test]
@@ -199,6 +196,60 @@ fn what_is_loaded_is_reported_at_every_connect() {
     desk.answer(&Answer::Done).unwrap();
     // The result of the last load, whose DUMMY was never answered, is told again.
     assert_eq!(outcome(&mut desk), (60, 0));
+}
+
+/// Answers REPORTs until another question comes, which is given too; entries of each, and whether more were announced.
+fn reports(desk: &mut Desk) -> (Vec<(u32, bool)>, Asked) {
+    let mut reports = Vec::new();
+    loop {
+        match desk.asked() {
+            Asked::Report(report) => reports.push((report.entries, report.more)),
+            other => return (reports, other),
+        }
+        desk.answer(&Answer::Done).unwrap();
+    }
+}
+
+fn result_of(asked: &Asked) -> (u64, i32) {
+    match asked {
+        Asked::Dummy(Some(result)) => (result.command.seq, result.status),
+        other => panic!("no result but {other:?}"),
+    }
+}
+
+#[test]
+fn a_list_that_changes_while_it_is_reported_is_reported_again() {
+    // A load ends under a list of one page that was said to be all.
+    let mut desk = Desk::parked();
+    for seq in 1..=56 {
+        desk.load(seq, &format!("m{seq}"));
+    }
+    desk.answer(&load(57, "late", 5, 3)).unwrap();
+    desk.serve(b"imageabc");
+    desk.reconnect();
+    desk.finish(0).unwrap();
+    let (list, next) = reports(&mut desk);
+    assert_eq!(list, [(56, false), (56, true), (1, false)]);
+    assert_eq!(result_of(&next), (57, 0));
+
+    // An unload ends under a list that was said to have a second page.
+    desk.answer(&unload(58, "m1")).unwrap();
+    desk.asked();
+    desk.answer(&Answer::Proceed { command: command(58) }).unwrap();
+    desk.reconnect();
+    desk.finish(0).unwrap();
+    let (list, next) = reports(&mut desk);
+    assert_eq!(list, [(56, true), (0, false), (56, false)]);
+    assert_eq!(result_of(&next), (58, 0));
+
+    // One that fails changes nothing.
+    desk.answer(&load(59, "bad", 5, 3)).unwrap();
+    desk.serve(b"imageabc");
+    desk.reconnect();
+    desk.finish(-8).unwrap();
+    let (list, next) = reports(&mut desk);
+    assert_eq!(list, [(56, false)]);
+    assert_eq!(result_of(&next), (59, -8));
 }
 
 #[test]
