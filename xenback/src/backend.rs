@@ -194,6 +194,8 @@ impl Backend {
         if self.poll_at.take().is_none() {
             self.forget_store();
         }
+        // The new watches are dirty, so all is looked at anyway.
+        self.retry_at = None;
         self.watches = watches;
         self.store = store;
         for domid in self.guests.keys().copied().collect::<Vec<_>>() {
@@ -254,8 +256,6 @@ impl Backend {
             log::error!("the connection to xenstore ended; devices in use go on");
             self.forget_store();
             self.poll_at = Some(now + POLL_WITHOUT_STORE);
-            // The new store's watches are dirty from the start.
-            self.retry_at = None;
             self.events.push(Event::StoreLost);
             return;
         }
