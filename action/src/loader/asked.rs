@@ -27,9 +27,11 @@ impl Loader {
         // A deadline that has passed must not be missed because the guest was faster than the clock's caller.
         self.tick(now);
         match ask {
-            Ask::Report { modules, more } => self.reported(modules, more, link),
+            Ask::Report { modules, more } => self.reported(modules, more, link, now),
             Ask::Idle { result } => {
+                self.opened = true;
                 self.idle(result, now)?;
+                self.remembered = false;
                 self.parked = true;
                 self.pump(link, now)
             }
@@ -63,9 +65,13 @@ impl Loader {
         modules: Vec<LoadedModule>,
         more: bool,
         link: &mut dyn Link,
+        now: Instant,
     ) -> Result<(), Violation> {
         if let Some(current) = self.current.as_ref().filter(|current| current.owed()) {
             return Err(Violation(format!("a report while it owes the result of command {}", current.id)));
+        }
+        if self.opened {
+            return Err(Violation("a report after it asked for work: reports open a connection".into()));
         }
         if self.report.len() + modules.len() > MODULES_MAX {
             return Err(Violation(format!("a report of more than {MODULES_MAX} modules")));
@@ -79,7 +85,10 @@ impl Loader {
         self.report.extend(modules);
         if !more {
             self.knowledge.modules = std::mem::take(&mut self.report);
-            log::info!("{}: {} modules loaded through VESPER", self.label, self.knowledge.modules.len());
+            let Self { log_limit, label, knowledge, .. } = self;
+            log_limit.line(log::Level::Info, now, || {
+                format!("{label}: {} modules loaded through VESPER", knowledge.modules.len())
+            });
         }
         link.answer(Answer::Done)
     }
@@ -148,6 +157,12 @@ impl Loader {
         }
         self.counters.late_results += 1;
         let known = self.knowledge.result(result.command, result.status);
+        let listed = self.modules().iter().any(|module| module.command == result.command);
+        if known.is_none() && result.status == 0 && !listed && !self.remembered {
+            // Told again on the next connection, after the report that it is for.
+            self.last_result = Some(result.command);
+            self.wants_report = true;
+        }
         let Self { log_limit, label, .. } = self;
         log_limit.warn(now, || {
             let what = known.map_or("unknown here".to_owned(), |sent| {

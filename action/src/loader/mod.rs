@@ -39,6 +39,12 @@ pub struct Loader {
     finished: VecDeque<Finished>,
     /// The command whose result was taken in last.
     last_result: Option<CommandId>,
+    /// The guest has asked for work on this connection, so its reports are over.
+    opened: bool,
+    /// The guest did something that is not known here; see [`Loader::wants_report`].
+    wants_report: bool,
+    /// A predecessor's connection goes on: its last request may be read again, with a result that is long in the list.
+    remembered: bool,
     counters: Counters,
     log_limit: LogLimit,
 }
@@ -118,6 +124,9 @@ impl Loader {
             report: Vec::new(),
             finished: VecDeque::new(),
             last_result: None,
+            opened: false,
+            wants_report: false,
+            remembered: false,
             counters: Counters::default(),
             log_limit: LogLimit::default(),
         }
@@ -161,7 +170,7 @@ impl Loader {
     /// # Errors
     /// [`Violation`] from the link.
     pub fn pump(&mut self, link: &mut dyn Link, now: Instant) -> Result<(), Violation> {
-        while self.parked && self.current.is_none() {
+        while self.parked && self.current.is_none() && !self.wants_report {
             let Some(next) = self.queue.pop_front() else { break };
             if next.deadline <= now {
                 self.finish(next.id, Outcome::failed(Failure::TimedOut { sent: false }));
@@ -204,8 +213,7 @@ impl Loader {
     /// on waiting. An interrupted transfer is over; a command that the guest's kernel works on may still bring its
     /// result with the next connection.
     pub fn disconnected(&mut self) {
-        self.parked = false;
-        self.report.clear();
+        self.end_of_connection();
         let Some(mut current) = self.current.take() else { return };
         match current.phase {
             Phase::Fetching { .. } if !current.told => {
@@ -225,14 +233,25 @@ impl Loader {
 
     /// It is over: every command that has no outcome yet gets this one, and the guest is not waited for.
     pub fn abandon(&mut self, failure: &Failure) {
-        self.parked = false;
-        self.report.clear();
+        self.end_of_connection();
         if let Some(current) = self.current.take()
             && !current.told
         {
             self.finish(current.id, Outcome::failed(failure.clone()));
         }
         self.fail_queue(failure);
+    }
+
+    /// Whether the guest told of the success of a command that is not known here (it was restored from a save, or came
+    /// from another host, with that command under way), so that its modules are no longer known. Commands wait until
+    /// the connection is ended, with [`Loader::disconnected`], for a new one that begins with a report.
+    pub fn wants_report(&self) -> bool {
+        self.wants_report
+    }
+
+    fn end_of_connection(&mut self) {
+        (self.parked, self.opened, self.wants_report, self.remembered) = (false, false, false, false);
+        self.report.clear();
     }
 
     /// Takes the next outcome that has not been fetched.
@@ -253,6 +272,7 @@ impl Loader {
     /// Takes over what a predecessor knew.
     pub fn remember(&mut self, memory: Memory) {
         self.knowledge.modules = memory.modules;
+        self.remembered = true;
         if let Some(command) = memory.current {
             self.knowledge.sent(command);
         }

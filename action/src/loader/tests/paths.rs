@@ -165,6 +165,42 @@ fn results_of_another_run_are_late_and_fetches_for_it_cancelled() {
 }
 
 #[test]
+fn the_success_of_an_unknown_command_asks_for_a_new_report() {
+    let mut bench = Bench::new();
+    let id = CommandId { run: 6, seq: 3 };
+    assert_eq!(bench.result(id, 0), Ok(None));
+    assert!(bench.loader.wants_report());
+    // It waits for the new connection and does not begin on this one, which is about to end.
+    let waiting = bench.submit(load("other"));
+    assert!(bench.link.told.is_empty());
+    bench.loader.disconnected();
+    assert!(!bench.loader.wants_report());
+    let module = LoadedModule { name: name("probe"), command: id };
+    bench.ask(Ask::Report { modules: vec![module], more: false }).unwrap();
+    // The guest cannot know that it was heard and tells it again.
+    assert_eq!(bench.result(id, 0), Ok(Some(Told::Load(waiting, 10, 3))));
+    assert!(!bench.loader.wants_report());
+    assert_eq!(bench.names(), ["probe"]);
+}
+
+#[test]
+fn a_failure_or_what_is_listed_or_was_a_predecessors_asks_for_no_report() {
+    let id = CommandId { run: 6, seq: 3 };
+    let mut failed = Bench::new();
+    failed.result(id, -5).unwrap();
+    let mut listed = Bench::new();
+    let module = LoadedModule { name: name("probe"), command: id };
+    listed.ask(Ask::Report { modules: vec![module], more: false }).unwrap();
+    listed.result(id, 0).unwrap();
+    let mut remembered = Bench::new();
+    remembered.loader.remember(Memory::default());
+    remembered.result(id, 0).unwrap();
+    for bench in [failed, listed, remembered] {
+        assert!(!bench.loader.wants_report());
+    }
+}
+
+#[test]
 fn an_id_that_was_never_issued_is_a_lie() {
     for id in
         [CommandId { run: 7, seq: 0 }, CommandId { run: 7, seq: 1 }, CommandId { run: 7, seq: u64::MAX }]
