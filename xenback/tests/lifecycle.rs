@@ -172,6 +172,25 @@ fn vanished_nodes_are_no_vanished_guest() {
 }
 
 #[test]
+fn attaching_a_connected_guest_whose_nodes_vanished_makes_them_anew() {
+    let mut world = World::new();
+    let mut guest = world.add_connected(1);
+    guest.idle(&mut world);
+    world.store.remove(Tx::NONE, "/local/domain/1/device").unwrap();
+    world.store.remove(Tx::NONE, "/local/domain/0/backend").unwrap();
+    world.settle();
+    world.backend.attach(DomId(1)).unwrap();
+    world.settle();
+    assert_eq!((world.device(1), world.backend_state(1)), (Some(DeviceState::Waiting), 2));
+    world.backend.attach(DomId(1)).unwrap();
+    world.settle();
+    assert_eq!(world.backend_state(1), 2, "attaching again changes nothing");
+    // Its idle request of before is not waiting any more: a first request is not a second one.
+    guest.connect(&mut world);
+    world.load_works(&mut guest);
+}
+
+#[test]
 fn a_new_and_empty_store_keeps_the_connection() {
     let mut world = World::new();
     let mut guest = world.add_connected(1);

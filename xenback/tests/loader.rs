@@ -294,3 +294,33 @@ fn fetches_beyond_what_was_said_stop_only_that_device() {
     assert_eq!(guest.ask(&mut world, fetch), None);
     assert!(matches!(world.device(1), Some(DeviceState::Failed { .. })));
 }
+
+#[test]
+fn a_guest_restored_with_a_command_under_way_reports_anew() {
+    let mut world = World::new();
+    let mut guest = world.add_connected(1);
+    // Sent by a daemon that is not here: before the save, or on another host.
+    let command = vesper_ring::wire::CommandId { run: 3, seq: 1 };
+    guest.result(&mut world, command, 0, "");
+    assert_eq!(world.backend_state(1), 5, "closes for a fresh start");
+    let waiting = world.backend.submit(DomId(1), World::uuid(1), unload("probe"), TIMEOUT);
+    assert!(matches!(waiting, Err(Error::NotConnected(_))), "{waiting:?}");
+    guest.close(&mut world);
+    assert_eq!(world.backend_state(1), 2);
+    guest.set_state(1);
+    world.settle();
+    guest.prepare();
+    guest.publish();
+    guest.set_state(3);
+    world.settle();
+    guest.set_state(4);
+    let name_on_wire = *Name::new("probe").unwrap().as_wire();
+    guest.report(&mut world, &[Loaded { run: 3, seq: 1, name: name_on_wire }]);
+    guest.result(&mut world, command, 0, "");
+    let info = world.info(1);
+    assert_eq!(info.device, Some(DeviceState::Connected));
+    let probe = LoadedModule { name: name("probe"), command: CommandId { run: 3, seq: 1 } };
+    assert_eq!(info.modules, [probe]);
+    assert_eq!((info.counters.connections, info.counters.protocol_errors), (2, 0));
+    world.load_works(&mut guest);
+}

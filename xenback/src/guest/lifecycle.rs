@@ -21,7 +21,7 @@ use vesper_action::{Failure, LoadedModule};
 use vesper_ring::wire::xenbus::State;
 use vesper_xenstore::Written;
 
-use super::{Context, Device, Fence, Guest, Then};
+use super::{Churn, Context, Device, Fence, Guest, NOT_TAKEN_OVER, Then};
 use crate::channel::{Channel, ConnectError};
 use crate::nodes;
 use crate::{Error, Event};
@@ -30,7 +30,7 @@ impl Guest {
     /// Makes the device, or gives one that was closed or stopped another chance.
     pub(crate) fn attach(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
         let missing = nodes::state(context.store, &nodes::backend(self.domid))? == State::Unknown;
-        self.fence = Fence::default();
+        (self.fence, self.churn) = (Fence::default(), Churn::default());
         match &mut self.device {
             Some(device) if !missing => {
                 match device.state {
@@ -45,9 +45,11 @@ impl Guest {
                 Ok(())
             }
             // The nodes vanished under a device, or there is none.
-            device => {
-                *device = None;
+            _ => {
                 nodes::create(context.store, self.domid)?;
+                self.loader.disconnected();
+                self.drop_channel(context);
+                self.device = None;
                 log::info!("domain {}: attached, waiting for its frontend", self.domid);
                 self.adopt(context)
             }
@@ -110,11 +112,11 @@ impl Guest {
                 self.loader.remember(memory);
                 self.offer(context);
                 if self.stands_without_connection() {
-                    self.again(context);
+                    self.again(NOT_TAKEN_OVER, context);
                 }
             }
             // What it knew is lost, or it was closing: the guest must report anew.
-            (State::Connected | State::Closing, _) => self.again(context),
+            (State::Connected | State::Closing, _) => self.again(NOT_TAKEN_OVER, context),
             (State::Closed, _) => self.frontend_says(theirs, context),
             _ => self.offer(context),
         }
@@ -341,8 +343,8 @@ impl Guest {
     }
 
     /// Closes the connection and offers it again, for a fresh start of both ends.
-    pub(super) fn again(&mut self, context: &mut Context<'_>) {
-        self.line("its connection cannot be taken over; closing it for a fresh start", context);
+    pub(super) fn again(&mut self, why: &str, context: &mut Context<'_>) {
+        self.line(&format!("{why}; closing its connection for a fresh start"), context);
         if let Some(device) = self.device.as_mut() {
             device.failure = None;
         }
@@ -367,13 +369,16 @@ impl Guest {
                 Ok((published, channel))
             });
         match connected {
+            Ok((_, channel)) if !self.churn.admit(context.now) => {
+                channel.close(context.epoll);
+                self.fail(format!("it connected more than {} times within a minute", Churn::MAX), context);
+            }
             Ok((published, channel)) => {
-                log::info!(
-                    "domain {}: connected (protocol {}, kernel {})",
-                    self.domid,
-                    published.version,
-                    published.kernel_release.as_deref().unwrap_or("unknown").escape_default(),
-                );
+                let domid = self.domid;
+                self.log_limit.line(log::Level::Info, context.now, || {
+                    let kernel = published.kernel_release.as_deref().unwrap_or("unknown").escape_default();
+                    format!("domain {domid}: connected (protocol {}, kernel {kernel})", published.version)
+                });
                 device.published = Some(published);
                 device.channel = Some(channel);
                 device.taken_over = taking_over;

@@ -46,6 +46,7 @@ pub(crate) struct Guest {
     memory_changed: bool,
     tally: Tally,
     fence: Fence,
+    churn: Churn,
     log_limit: LogLimit,
 }
 
@@ -89,6 +90,9 @@ enum Then {
     Remove,
 }
 
+/// Why a connection is closed that a predecessor had made.
+const NOT_TAKEN_OVER: &str = "its connection cannot be taken over";
+
 /// Counters that neither the loader nor the devices keep.
 #[derive(Default)]
 struct Tally {
@@ -103,6 +107,32 @@ struct Tally {
 struct Fence {
     delay: Duration,
     until: Option<Instant>,
+}
+
+/// Connections of late. Each costs the host transactions in xenstore and lines in its log, so they are counted.
+#[derive(Default)]
+struct Churn {
+    since: Option<Instant>,
+    connections: u32,
+}
+
+impl Churn {
+    /// More in one [`Churn::PERIOD`] are taken for a breach of the protocol.
+    const MAX: u32 = 60;
+    const PERIOD: Duration = Duration::from_secs(60);
+
+    /// Counts a connection that the guest asks for. False if it is one too many; then the count begins anew.
+    fn admit(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= Self::PERIOD) {
+            *self = Self { since: Some(now), connections: 0 };
+        }
+        self.connections += 1;
+        let admitted = self.connections <= Self::MAX;
+        if !admitted {
+            *self = Self::default();
+        }
+        admitted
+    }
 }
 
 impl Fence {
@@ -129,6 +159,7 @@ impl Guest {
             memory_changed: false,
             tally: Tally::default(),
             fence: Fence::default(),
+            churn: Churn::default(),
             log_limit: LogLimit::default(),
         }
     }
@@ -181,7 +212,7 @@ impl Guest {
             Ok(turn) => turn,
             Err(violation) if device.taken_over => {
                 log::warn!("domain {}: in what a predecessor left: {violation}", self.domid);
-                self.again(context);
+                self.again(NOT_TAKEN_OVER, context);
                 return false;
             }
             Err(violation) => {
@@ -191,6 +222,11 @@ impl Guest {
         };
         device.taken_over = false;
         self.tally.requests += u64::from(turn.requests);
+        if self.loader.wants_report() {
+            self.again("it did something that is not known here", context);
+            self.harvest(context);
+            return false;
+        }
         if turn.more {
             self.signalled = true;
         } else {
@@ -255,7 +291,7 @@ impl Guest {
     pub(crate) fn harvest(&mut self, context: &mut Context<'_>) {
         while let Some(finished) = self.loader.finished() {
             if finished.outcome.result.is_ok() {
-                self.fence = Fence::default();
+                (self.fence, self.churn) = (Fence::default(), Churn::default());
             }
             let domid = self.domid;
             context.events.push(Event::Finished { id: finished.id, domid, outcome: finished.outcome });

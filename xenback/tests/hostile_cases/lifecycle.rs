@@ -52,14 +52,24 @@ pub const CASES: &[Case] = &[
         Verdict::GoesOn,
     ),
     (
-        "connects and closes a hundred times",
+        "connects and closes fifty times",
         |world, guest| {
-            for _ in 0..100 {
+            for _ in 0..50 {
                 reconnect(world, guest, |_| ());
                 world.settle();
             }
         },
         Verdict::GoesOn,
+    ),
+    (
+        "connects and closes without end",
+        |world, guest| {
+            for _ in 0..60 {
+                reconnect(world, guest, |_| ());
+                world.settle();
+            }
+        },
+        Verdict::Stopped("more than 60 times"),
     ),
     (
         "a request after it said that it closes",

@@ -76,7 +76,16 @@ pub const CASES: &[Case] = &[
         },
         Verdict::Stopped("4097 bytes"),
     ),
-    ("a result of another run", |_, guest| guest.push(result(OTHER, 0)), Verdict::GoesOn),
+    ("a result of another run", |_, guest| guest.push(result(OTHER, -5)), Verdict::GoesOn),
+    (
+        "a report after it asked for work",
+        |world, guest| {
+            let command = offered_unload(world, guest);
+            guest.ask(world, Asked::Prepared { command, status: -16 });
+            guest.push(Request { op: REPORT, ..dummy() });
+        },
+        Verdict::Stopped("a report after it asked for work"),
+    ),
     (
         "a result of a command that never was",
         |world, guest| {
