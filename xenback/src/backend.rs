@@ -151,12 +151,16 @@ impl Backend {
 
     /// All guests, in the order of their numbers.
     pub fn guests(&self) -> Vec<GuestInfo> {
-        self.guests.values().map(|guest| guest.info(&*self.host, &*self.store)).collect()
+        // Asked once for all: where `xl` has to be run, each question takes a while.
+        let domains = self.host.domains().unwrap_or_default();
+        let state = |id: DomId| domains.iter().find(|domain| domain.id == id).cloned();
+        self.guests.values().map(|guest| guest.info(state(guest.domid), &*self.store)).collect()
     }
 
     /// One guest.
     pub fn guest(&self, guest: DomId) -> Option<GuestInfo> {
-        self.guests.get(&guest).map(|guest| guest.info(&*self.host, &*self.store))
+        let guest = self.guests.get(&guest)?;
+        Some(guest.info(self.host.domain(guest.domid).unwrap_or_default(), &*self.store))
     }
 
     /// Accepts a command for the guest that has this number *and* this UUID. Its one outcome comes as

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::Epoll;
 use vesper_action::{Command, CommandId, Failure, Loader, LogLimit, Memory, Run};
-use vesper_grant::{DomId, Host};
+use vesper_grant::{DomId, DomainState, Host};
 use vesper_ring::wire::xenbus::State;
 use vesper_xenstore::{Store, Watch};
 
@@ -321,7 +321,7 @@ impl Guest {
     }
 
     /// What can be told of it.
-    pub(crate) fn info(&self, host: &dyn Host, store: &dyn Store) -> GuestInfo {
+    pub(crate) fn info(&self, domain: Option<DomainState>, store: &dyn Store) -> GuestInfo {
         let device = self.device.as_ref();
         let published = device.and_then(|device| device.published.as_ref());
         let text = |field: fn(&Published) -> &Option<String>| published.and_then(|p| field(p).clone());
@@ -331,7 +331,7 @@ impl Guest {
             name: nodes::name(store, self.domid),
             uuid: self.uuid,
             device: device.map(Device::told_state),
-            domain: host.domain(self.domid).unwrap_or_default(),
+            domain,
             kernel_release: text(|p| &p.kernel_release),
             vermagic: text(|p| &p.vermagic),
             boot_id: text(|p| &p.boot_id),
