@@ -155,9 +155,16 @@ impl Connection {
         fetch.bytes as usize
     }
 
-    /// The next DUMMY: number, status and log of the result that it carries.
+    /// The next DUMMY: number, status and log of the result that it carries. A list of modules that comes before it is
+    /// taken: a load that ends while the frontend reports changes the list, which is then reported anew.
     fn result(&mut self) -> (u64, i32, String) {
-        let Asked::Dummy(Some(result)) = self.asked() else { panic!("no result") };
+        let result = loop {
+            match self.asked() {
+                Asked::Report(_) => self.answer(&Answer::Done),
+                Asked::Dummy(Some(result)) => break result,
+                other => panic!("no result but {other:?}"),
+            }
+        };
         let log = result.log.map_or(String::new(), |log| {
             let mut text = vec![0; log.bytes as usize];
             self.devices.copy_from_guest(GrantRef(log.gref), 0, &mut text).unwrap();
