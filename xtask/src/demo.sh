@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # What the demo does in dom0. Each "seen" mark ends a step of its account.
 . /lab/config
 seen() { printf '\036%s seen %s\n' "$NONCE" "$*"; }

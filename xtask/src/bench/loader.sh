@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # What the loader benchmark does in dom0. Lines that begin with "@" are figures, in nanoseconds or counts.
 ROUNDS=${ROUNDS:-15}
 MODULE=/lab/modules/mib.ko
