@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # A module whose init function oopses: the operator gets the oops, and the guest takes further modules.
-#: core
 expect_status 1 vesper insmod 1 $KO/oops.ko
 expect_text EFAULT "vesper_oops: about to follow a null pointer" "NULL pointer dereference" "oops_init"
 check_works 1
