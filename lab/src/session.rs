@@ -63,6 +63,14 @@ pub struct Outcome {
     pub logs: PathBuf,
 }
 
+/// Unpacks what a boot of this lab takes from packages, unless it already is. A boot does so, too; asked for before, that
+/// time does not count as the boot's.
+pub fn provide(lab: &Lab) -> Result<()> {
+    Root::provide(lab.xen)?;
+    kernel::provide(lab.xen.dom0_kernel())?;
+    kernel::provide(&lab.kernel).map(|_| ())
+}
+
 /// Boots, runs `script` in dom0 with all guests up, gives its output to `sink` as it comes. The script has `limit`.
 pub fn run(lab: &Lab, script: &str, limit: Duration, sink: &mut dyn FnMut(Event)) -> Result<Outcome> {
     let prepared = Prepared::new(lab, "script", script)?;

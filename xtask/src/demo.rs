@@ -21,7 +21,8 @@ pub fn main(platform: &Platform) -> Result<ExitCode> {
     let mut account = Account::new();
     println!("Loading a kernel module into a running Xen guest whose user space is stopped.\n");
     let lab = platform.compose(&Needs::default(), false)?;
-    account.step("packages fetched, daemon, command, guest module and sample built");
+    session::provide(&lab)?;
+    account.step("packages fetched and unpacked, daemon, command, guest module and sample built");
     println!("\nBooting Xen {}, dom0 and a {} guest in QEMU's software CPU.", platform.xen, platform.guest);
     let outcome = session::run(&lab, include_str!("demo.sh"), LIMIT, &mut |event| match event {
         Event::Output(bytes) => {
