@@ -1,32 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0-only
-//! Communication part: the ring, the one open question, and the check of its answer.
+//! Communication part of the loader: its questions as messages, and the check of each answer.
 
 use core::ptr::NonNull;
 
+use vesper_ring::BadMemory;
 use vesper_ring::wire::loader::{Loaded, Request, Response, WINDOW_BYTES};
 use vesper_ring::wire::{Answer, Asked, CommandId, CommandResult, Fetch, LogPage, PAGE_SIZE, Report};
-use vesper_ring::{BadMemory, FrontRing};
 
+use crate::line::Line;
 use crate::traits::{Errno, Fault, Link, Log, Outcome, Pages};
 
 /// The frontend's end of the loader ring.
 #[derive(Debug)]
 pub struct Comm<P> {
     pages: P,
-    ring: Option<FrontRing<Request, Response>>,
-    /// The question that is open.
-    open: Option<Request>,
-    next_id: u32,
+    line: Line<Request, Response>,
     /// Directory and size of the window, while there is one.
     window: Option<(u32, u32)>,
-    /// Fail-stop: the first fault, until the next [`attach`](Self::attach).
-    fault: Option<Fault>,
 }
 
 impl<P: Pages> Comm<P> {
     /// Without a connection.
     pub fn new(pages: P) -> Self {
-        Self { pages, ring: None, open: None, next_id: 1, window: None, fault: None }
+        Self { pages, line: Line::new(), window: None }
     }
 
     /// What it was made with.
@@ -42,32 +38,27 @@ impl<P: Pages> Comm<P> {
     ///
     /// # Safety
     ///
-    /// `page..page + bytes` stays mapped until [`detach`](Self::detach), and only this and the host use it.
+    /// As for [`Line::attach`].
     pub unsafe fn attach(&mut self, page: NonNull<u8>, bytes: usize) -> Result<(), BadMemory> {
-        self.detach();
-        // SAFETY: the caller's promise; the ring is dropped by `detach`.
-        self.ring = Some(unsafe { FrontRing::init(page, bytes) }?);
-        self.fault = None;
-        Ok(())
+        self.end_fetch();
+        // SAFETY: the caller's promise.
+        unsafe { self.line.attach(page, bytes) }
     }
 
     /// Lets go of the ring page and of what the host was given to fill.
     pub fn detach(&mut self) {
-        self.ring = None;
-        self.open = None;
+        self.line.detach();
         self.end_fetch();
     }
 
     /// Why the device stands still, if it does.
     pub fn fault(&self) -> Option<&Fault> {
-        self.fault.as_ref()
+        self.line.fault()
     }
 
     /// From here on nothing is said nor heard until the next [`attach`](Self::attach).
     pub fn stop(&mut self, fault: Fault) -> Fault {
-        self.ring = None;
-        self.open = None;
-        *self.fault.get_or_insert(fault)
+        self.line.stop(fault)
     }
 
     /// The answer to the open question, if it has come. When not, the host will notify of it.
@@ -76,25 +67,14 @@ impl<P: Pages> Comm<P> {
     ///
     /// [`Fault`]: an impossible index or a response that is no answer.
     pub fn poll(&mut self) -> Result<Option<Answer>, Fault> {
-        let Some(ring) = &mut self.ring else { return self.fault.map_or(Ok(None), Err) };
-        loop {
-            if let Some(response) = ring.take()? {
-                let open = self.open.take().ok_or(Fault::Own)?;
-                return Ok(Some(response.check(&open)?));
-            }
-            if !ring.final_check()? {
-                return Ok(None);
-            }
+        match self.line.take()? {
+            Some((response, open)) => Ok(Some(response.check(&open)?)),
+            None => Ok(None),
         }
     }
 
     fn ask(&mut self, question: &Asked) -> Result<(), Fault> {
-        let (Some(ring), None) = (&mut self.ring, &self.open) else { return Err(Fault::Own) };
-        let request = question.request(self.next_id);
-        self.next_id = self.next_id.wrapping_add(1);
-        ring.push(&request)?;
-        self.open = Some(request);
-        if ring.publish() {
+        if self.line.ask(|id| question.request(id))? {
             self.pages.kick();
         }
         Ok(())

@@ -5,7 +5,8 @@
 //! |---|---|
 //! | [`action`] | Action part: what is loaded and unloaded, and what is asked next; knows no Xen |
 //! | [`modules`] | Action part: the modules that were loaded through VESPER |
-//! | [`comm`] | Communication part: the ring, the one open question, the check of its answer |
+//! | [`comm`] | Communication part: the loader's questions as messages, the check of each answer |
+//! | [`line`] | a ring with at most one open question |
 //! | [`traits`] | what the parts want of each other ([`Link`]) and of the kernel ([`Pages`], [`Kernel`]) |
 //! | [`frontend`] | the two parts put together: what the kernel module and the tests drive |
 //! | `ffi` | feature `kernel`: the same as C functions, for `kmod/` |
@@ -30,6 +31,7 @@ pub mod comm;
 #[cfg(feature = "kernel")]
 pub mod ffi;
 pub mod frontend;
+pub mod line;
 #[cfg(feature = "loopback")]
 pub mod loopback;
 pub mod modules;
