@@ -24,6 +24,8 @@
 #define VESPER_NAME_BYTES	56
 #define VESPER_WINDOW_PAGES	256
 #define VESPER_LOG_BYTES	4000
+/* As many as the core has. */
+#define VESPER_SLOTS		64
 
 /* ---- core.o: called by the Communication part ---- */
 
@@ -47,6 +49,29 @@ int vesper_core_finished(struct vesper_core *core, s32 status, u64 nanos);
 /* Why the last call failed: a text that lives for ever, closed by a zero. */
 const char *vesper_core_reason(const struct vesper_core *core);
 
+/*
+ * The listener's half of the core, with a state of its own. A slot stands for one
+ * export, from vesper_listener_export() to vesper_export_ended().
+ */
+struct vesper_listener;
+
+size_t vesper_listener_size(void);
+void vesper_listener_init(struct vesper_listener *core);
+int vesper_listener_attach(struct vesper_listener *core, void *ring, size_t bytes);
+/* The backend is connected: announces what there is, and asks for the time. */
+int vesper_listener_start(struct vesper_listener *core);
+/* The connection is gone. What was announced will be again, at the next start. */
+void vesper_listener_detach(struct vesper_listener *core);
+/* As vesper_core_run(). */
+int vesper_listener_run(struct vesper_listener *core);
+/* There is an export in the slot, or more of the one that is there. */
+int vesper_listener_export(struct vesper_listener *core, u32 slot);
+/* The export in the slot is to be taken back: vesper_export_ended() follows. */
+int vesper_listener_unexport(struct vesper_listener *core, u32 slot, u32 export);
+/* It is time to compare the clocks again. */
+int vesper_listener_time(struct vesper_listener *core);
+const char *vesper_listener_reason(const struct vesper_listener *core);
+
 /* ---- Communication part: called by the core ---- */
 
 void vesper_kick(void);
@@ -57,6 +82,25 @@ int vesper_window_append(u32 bytes);
 void vesper_window_close(void);
 /* Replaces the text that the host may read: its grant. */
 int vesper_text_write(const u8 *text, u32 bytes, u32 *ref);
+
+/* What the host is offered of an export; as the EXPORT message has it. */
+struct vesper_offer {
+	u32 export;	/* its number */
+	u32 gref;	/* descriptor */
+	u32 directory;	/* first page of the list of grants */
+	u32 grants;	/* in that list */
+	u32 flags;	/* VESPER_EXPORT_PART */
+};
+
+void vesper_listener_kick(void);
+/* Grants what the host was not offered of the slot's export in this connection. */
+int vesper_export_open(u32 slot, struct vesper_offer *offer);
+/* The host has it (0), or does not want it (-errno). */
+void vesper_export_answered(u32 slot, s32 status);
+/* The host has it no more. The slot is free. */
+void vesper_export_ended(u32 slot);
+/* The clock that stamps the records, in nanoseconds; any context. */
+u64 vesper_clock(void);
 
 /* ---- Action part: called by the core ---- */
 
