@@ -10,7 +10,9 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 
 use vesper_grant::xen::{abi, xl};
-use vesper_grant::{Access, Devices, DomId, Error, GrantRef, Host, Mapping, PAGE_SIZE, Port, XenHost};
+use vesper_grant::{
+    Access, Devices, DomId, DomainState, Error, GrantRef, Host, Mapping, PAGE_SIZE, Port, XenHost,
+};
 
 /// `GNTTAB_RESERVED_CONSOLE`.
 const CONSOLE: GrantRef = GrantRef(0);
@@ -62,8 +64,20 @@ fn domain_state(host: &XenHost, guest: DomId) {
         assert_eq!((ours.paused, ours.dying, ours.shutdown), (xls.paused, xls.dying, xls.shutdown));
         assert!(xls.cpu_time_ns + 100_000_000 > ours.cpu_time_ns, "{} {}", xls.cpu_time_ns, ours.cpu_time_ns);
         assert_eq!(host.domain(ours.id).expect("asked").map(|state| state.uuid), Some(ours.uuid));
+        vcpus(host, ours);
     }
     println!("selftest: the hypercall and xl tell the same of {} domains: {all:?}", all.len());
+}
+
+fn vcpus(host: &XenHost, domain: &DomainState) {
+    let (ours, xls) = (host.vcpus(domain.id).expect("asked"), xl::vcpus(domain.id).expect("xl"));
+    assert_eq!(ours.len(), xls.len(), "vCPUs of domain {}", domain.id);
+    for (ours, xls) in ours.iter().zip(&xls) {
+        assert_eq!(ours.online, xls.online);
+        assert!(xls.cpu_time_ns + 100_000_000 > ours.cpu_time_ns, "{} {}", xls.cpu_time_ns, ours.cpu_time_ns);
+    }
+    let online = ours.iter().filter(|vcpu| vcpu.online).count();
+    assert_eq!(online, domain.vcpus_online as usize);
 }
 
 fn seen(mapping: &Mapping, at: usize) -> u8 {

@@ -3,7 +3,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use crate::{Access, Counters, DomId, DomainState, Error, GrantRef, Mapping, PAGE_SIZE, Port};
+use crate::{Access, Counters, DomId, DomainState, Error, GrantRef, Mapping, PAGE_SIZE, Port, VcpuState};
 
 /// The devices as opened for one guest: one grant and one event channel descriptor.
 ///
@@ -86,6 +86,13 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Any error of asking.
     fn domains(&self) -> Result<Vec<DomainState>, Error>;
+
+    /// The vCPUs of one domain in the order of their numbers, those that are offline included; empty if it does not
+    /// exist.
+    ///
+    /// # Errors
+    /// Any error of asking; never for a domain that is merely gone.
+    fn vcpus(&self, id: DomId) -> Result<Vec<VcpuState>, Error>;
 }
 
 /// The length of a copy out of one page, if it stays in the page. Shared by the implementations of [`Devices`].

@@ -37,6 +37,19 @@ impl ShutdownReason {
     }
 }
 
+/// One vCPU as Xen sees it at one moment (`struct xen_domctl_getvcpuinfo`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VcpuState {
+    /// Its guest has brought it up and has not taken it down.
+    pub online: bool,
+    /// It waits for an event.
+    pub blocked: bool,
+    /// It is on a physical CPU.
+    pub running: bool,
+    /// CPU time since the domain was built, nanoseconds. From `xl`: tenths of a second.
+    pub cpu_time_ns: u64,
+}
+
 /// One domain as Xen sees it at one moment (`struct xen_domctl_getdomaininfo`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DomainState {

@@ -26,7 +26,7 @@ pub mod xen;
 
 pub use counters::Counters;
 pub use devices::{Devices, Host};
-pub use domain::{DomainState, ShutdownReason};
+pub use domain::{DomainState, ShutdownReason, VcpuState};
 pub use error::{Error, GrantStatus};
 pub use mapping::Mapping;
 pub use types::{Access, DomId, GrantRef, PAGE_SIZE, Port};

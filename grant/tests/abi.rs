@@ -126,6 +126,7 @@ fn xen() {
     c.value("__HYPERVISOR_sysctl", HYPERVISOR_SYSCTL);
     c.value("__HYPERVISOR_domctl", HYPERVISOR_DOMCTL);
     c.value("XEN_DOMCTL_getdomaininfo", DOMCTL_GETDOMAININFO);
+    c.value("XEN_DOMCTL_getvcpuinfo", DOMCTL_GETVCPUINFO);
     c.value("XEN_SYSCTL_getdomaininfolist", SYSCTL_GETDOMAININFOLIST);
     c.value("XEN_SYSCTL_INTERFACE_VERSION", SYSCTL_VERSION);
     for (flag, ours) in [
@@ -147,6 +148,10 @@ fn xen() {
         "shared_info_frame" => shared_info_frame, "cpu_time" => cpu_time, "nr_online_vcpus" => nr_online_vcpus,
         "max_vcpu_id" => max_vcpu_id, "ssidref" => ssidref, "handle" => handle, "cpupool" => cpupool,
         "gpaddr_bits" => gpaddr_bits, "pad2" => pad2, "arch_config" => arch_config,
+    });
+    layout!(c, "struct xen_domctl_getvcpuinfo", VcpuInfo, {
+        "vcpu" => vcpu, "online" => online, "blocked" => blocked, "running" => running, "cpu_time" => cpu_time,
+        "cpu" => cpu,
     });
     layout!(c, "struct xen_domctl", Domctl, {
         "cmd" => cmd, "interface_version" => interface_version, "domain" => domain, "_pad" => pad, "u" => u,

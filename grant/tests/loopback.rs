@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use vesper_grant::loopback::{LoopGuest, Machine, StillMapped};
-use vesper_grant::{Access, Devices, DomId, Error, GrantRef, Host, Mapping, PAGE_SIZE, Port, ShutdownReason};
+use vesper_grant::{
+    Access, Devices, DomId, Error, GrantRef, Host, Mapping, PAGE_SIZE, Port, ShutdownReason, VcpuState,
+};
 
 const ID: DomId = DomId(5);
 const UUID: [u8; 16] = [7; 16];
@@ -387,6 +389,12 @@ fn the_life_of_a_domain_is_told() {
     assert!(!state().dying && !state().running && !state().blocked);
     let ids: Vec<_> = machine.domains().unwrap().iter().map(|domain| domain.id.0).collect();
     assert_eq!(ids, [0, 5]);
+    assert_eq!(machine.vcpus(ID).unwrap().len(), 1);
+    let busy = VcpuState { online: true, running: true, cpu_time_ns: 9, ..VcpuState::default() };
+    machine.set_vcpus(ID, &[busy, busy, VcpuState::default()]);
+    assert_eq!(machine.vcpus(ID).unwrap()[1], busy);
+    assert_eq!((state().vcpus_online, state().cpu_time_ns), (2, 18));
+    assert_eq!(machine.vcpus(DomId(77)).unwrap(), []);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::World;
 use vesper_grant::loopback::Machine;
-use vesper_grant::{Devices, DomId, DomainState, Host};
+use vesper_grant::{Devices, DomId, DomainState, Host, VcpuState};
 use vesper_xenback::{Backend, DeviceState, Event, Limits};
 use vesper_xenstore::{Error, MemoryStore, Perm, Store, Tx, Watch};
 
@@ -101,6 +101,9 @@ impl Host for FlakyHost {
     }
     fn domains(&self) -> Result<Vec<DomainState>, vesper_grant::Error> {
         self.try_it()?.domains()
+    }
+    fn vcpus(&self, id: DomId) -> Result<Vec<VcpuState>, vesper_grant::Error> {
+        self.try_it()?.vcpus(id)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::guest::LoopGuest;
 use super::host::LoopDevices;
 use super::state::Guest;
-use crate::{Devices, DomId, DomainState, Error, Host, Port, ShutdownReason};
+use crate::{Devices, DomId, DomainState, Error, Host, Port, ShutdownReason, VcpuState};
 
 /// A machine with dom0 and no guests yet. Clones are the same machine.
 #[derive(Clone)]
@@ -70,6 +70,13 @@ impl Machine {
         }
     }
 
+    /// What Xen says of the domain's vCPUs from now on; a guest begins with one that waits for an event.
+    pub fn set_vcpus(&self, id: DomId, vcpus: &[VcpuState]) {
+        if let Some(guest) = self.guests().get(&id) {
+            guest.lock().vcpus = vcpus.to_vec();
+        }
+    }
+
     /// The guest's kernel crashed and the toolstack preserves it (`on_crash="preserve"`).
     pub fn crash(&self, id: DomId) {
         self.shut_down(id, ShutdownReason::Crash);
@@ -106,6 +113,10 @@ impl Host for Machine {
     fn domains(&self) -> Result<Vec<DomainState>, Error> {
         let guests = self.guests();
         Ok(std::iter::once(dom0()).chain(guests.values().filter_map(|guest| guest.domain_state())).collect())
+    }
+
+    fn vcpus(&self, id: DomId) -> Result<Vec<VcpuState>, Error> {
+        Ok(self.guests().get(&id).map(|guest| guest.lock().vcpus.clone()).unwrap_or_default())
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::events::Events;
 use super::memory::{Memory, Page};
-use crate::{Access, DomId, DomainState, GrantRef, GrantStatus, ShutdownReason};
+use crate::{Access, DomId, DomainState, GrantRef, GrantStatus, ShutdownReason, VcpuState};
 
 /// The first references are reserved (`GNTTAB_NR_RESERVED_ENTRIES`), console and store use the first two.
 const FIRST_GRANT: u32 = 8;
@@ -23,6 +23,7 @@ pub(super) struct State {
     pub(super) alive: bool,
     pub(super) paused: bool,
     pub(super) shutdown: Option<ShutdownReason>,
+    pub(super) vcpus: Vec<VcpuState>,
     pub(super) events: Events,
     grants: BTreeMap<GrantRef, Grant>,
     ended: Vec<GrantRef>,
@@ -43,6 +44,7 @@ impl Guest {
             alive: true,
             paused: false,
             shutdown: None,
+            vcpus: vec![VcpuState { online: true, blocked: true, ..VcpuState::default() }],
             events: Events::default(),
             grants: BTreeMap::new(),
             ended: Vec::new(),
@@ -73,8 +75,8 @@ impl Guest {
             dying: !state.alive,
             shutdown: state.shutdown,
             hvm: Some(false),
-            vcpus_online: 1,
-            cpu_time_ns: 0,
+            vcpus_online: state.vcpus.iter().filter(|vcpu| vcpu.online).count() as u32,
+            cpu_time_ns: state.vcpus.iter().map(|vcpu| vcpu.cpu_time_ns).sum(),
             pages: 0,
         })
     }

@@ -189,6 +189,8 @@ pub const HYPERVISOR_DOMCTL: u64 = 36;
 
 /// `XEN_DOMCTL_getdomaininfo`.
 pub const DOMCTL_GETDOMAININFO: u32 = 5;
+/// `XEN_DOMCTL_getvcpuinfo`.
+pub const DOMCTL_GETVCPUINFO: u32 = 14;
 /// `XEN_SYSCTL_getdomaininfolist`.
 pub const SYSCTL_GETDOMAININFOLIST: u32 = 6;
 /// `XEN_SYSCTL_INTERFACE_VERSION`, of Xen 4.17 and 4.20 alike.
@@ -251,7 +253,25 @@ pub struct DomainInfo {
     pub arch_config: [u32; 2],
 }
 
-/// `struct xen_domctl` with the one operation used.
+/// `struct xen_domctl_getvcpuinfo`.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VcpuInfo {
+    /// In: the vCPU.
+    pub vcpu: u32,
+    /// Out: 1 if it is up.
+    pub online: u8,
+    /// Out: 1 if it waits for an event.
+    pub blocked: u8,
+    /// Out: 1 if it is on a CPU.
+    pub running: u8,
+    /// Out: nanoseconds of CPU time.
+    pub cpu_time: u64,
+    /// Out: the CPU it is mapped to.
+    pub cpu: u32,
+}
+
+/// `struct xen_domctl` with the operations used.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Domctl {
@@ -263,16 +283,18 @@ pub struct Domctl {
     pub domain: u16,
     /// Padding.
     pub pad: [u16; 3],
-    /// The union, with the member used.
+    /// The union.
     pub u: DomctlUnion,
 }
 
-/// The union in `struct xen_domctl`.
+/// The union in `struct xen_domctl`, with the members used.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub union DomctlUnion {
     /// Answer of [`DOMCTL_GETDOMAININFO`].
     pub getdomaininfo: DomainInfo,
+    /// Question and answer of [`DOMCTL_GETVCPUINFO`].
+    pub getvcpuinfo: VcpuInfo,
     /// Its full size.
     pub pad: [u8; 128],
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Domain state straight from Xen: `XEN_DOMCTL_getdomaininfo` and `XEN_SYSCTL_getdomaininfolist`.
+//! Domain state straight from Xen: `XEN_DOMCTL_getdomaininfo`, `XEN_DOMCTL_getvcpuinfo` and
+//! `XEN_SYSCTL_getdomaininfolist`.
 //!
 //! These interfaces carry a version and change between releases. The list is a sysctl, but the layout of its entries
 //! belongs to the *domctl* version, and Xen 4.17 and 4.20 have the same sysctl version. So the domctl version is probed
@@ -8,12 +9,13 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::abi::{
-    DOMCTL_GETDOMAININFO, DOMINF_BLOCKED, DOMINF_DYING, DOMINF_HVM_GUEST, DOMINF_PAUSED, DOMINF_RUNNING,
-    DOMINF_SHUTDOWN, DOMINF_SHUTDOWN_SHIFT, DomainInfo, DomainInfoList, Domctl, DomctlUnion,
+    DOMCTL_GETDOMAININFO, DOMCTL_GETVCPUINFO, DOMINF_BLOCKED, DOMINF_DYING, DOMINF_HVM_GUEST, DOMINF_PAUSED,
+    DOMINF_RUNNING, DOMINF_SHUTDOWN, DOMINF_SHUTDOWN_SHIFT, DomainInfo, DomainInfoList, Domctl, DomctlUnion,
     HYPERVISOR_DOMCTL, HYPERVISOR_SYSCTL, SYSCTL_GETDOMAININFOLIST, SYSCTL_VERSION, Sysctl, SysctlUnion,
+    VcpuInfo,
 };
 use super::hypercall::{LockedMemory, Privcmd};
-use crate::{DomId, DomainState, Error, PAGE_SIZE, ShutdownReason};
+use crate::{DomId, DomainState, Error, PAGE_SIZE, ShutdownReason, VcpuState};
 
 /// The domctl versions whose layout is [`DomainInfo`]: Xen 4.17 and 4.20. On another architecture than x86 the entries
 /// have another length, so none is known there.
@@ -21,6 +23,9 @@ const KNOWN_DOMCTL: &[u32] = if cfg!(target_arch = "x86_64") { &[0x15, 0x17] } e
 
 /// One page for the operation, eight for the list: 292 domains a call.
 const MEMORY_PAGES: usize = 9;
+
+/// Most vCPUs of a guest (`HVM_MAX_VCPUS` and `MAX_VIRT_CPUS` of Xen are at most this): a bound for a number of Xen's.
+const MAX_VCPUS: u32 = 8192;
 
 /// The first domid that is no domain (`DOMID_FIRST_RESERVED`).
 const FIRST_RESERVED: u16 = 0x7ff0;
@@ -79,6 +84,46 @@ impl DomainControl {
                 Some(last) if full && last.domain < FIRST_RESERVED => first = last.domain + 1,
                 _ => return Ok(found),
             }
+        }
+    }
+
+    /// The vCPUs of one domain; empty if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if Xen refuses.
+    pub fn vcpus(&self, id: DomId) -> Result<Vec<VcpuState>, Error> {
+        if id.0 >= FIRST_RESERVED {
+            return Ok(Vec::new());
+        }
+        let memory = &mut self.memory();
+        let last = match self.getdomaininfo(memory, self.version, id) {
+            Ok(info) if info.domain == id.0 => info.max_vcpu_id.min(MAX_VCPUS),
+            Ok(_) => return Ok(Vec::new()),
+            Err(error) if error.errno() == Some(libc::ESRCH) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut found = Vec::new();
+        for vcpu in 0..=last {
+            match self.getvcpuinfo(memory, id, vcpu) {
+                Ok(info) => found.push(vcpu_state(&info)),
+                // ESRCH: no such vCPU, of a domain that is being built or is gone meanwhile.
+                Err(error) if error.errno() == Some(libc::ESRCH) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    fn getvcpuinfo(&self, memory: &mut LockedMemory, id: DomId, vcpu: u32) -> Result<VcpuInfo, Error> {
+        let mut u = DomctlUnion { pad: [0; 128] };
+        u.getvcpuinfo = VcpuInfo { vcpu, ..VcpuInfo::default() };
+        let (cmd, interface_version) = (DOMCTL_GETVCPUINFO, self.version);
+        let at = memory.start().cast::<Domctl>();
+        // SAFETY: as in `getdomaininfo`; whatever Xen writes is a valid VcpuInfo.
+        unsafe {
+            at.write(Domctl { cmd, interface_version, domain: id.0, pad: [0; 3], u });
+            self.privcmd.call("XEN_DOMCTL_getvcpuinfo", HYPERVISOR_DOMCTL, at.cast())?;
+            Ok((*at).u.getvcpuinfo)
         }
     }
 
@@ -165,9 +210,29 @@ fn state(info: &DomainInfo) -> DomainState {
     }
 }
 
+fn vcpu_state(info: &VcpuInfo) -> VcpuState {
+    VcpuState {
+        online: info.online != 0,
+        blocked: info.blocked != 0,
+        running: info.running != 0,
+        cpu_time_ns: info.cpu_time,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vcpus_are_told_apart() {
+        let info = VcpuInfo { vcpu: 3, blocked: 1, cpu_time: 7, ..VcpuInfo::default() };
+        assert_eq!(
+            vcpu_state(&info),
+            VcpuState { online: false, blocked: true, running: false, cpu_time_ns: 7 }
+        );
+        let info = VcpuInfo { online: 1, running: 1, ..VcpuInfo::default() };
+        assert!(vcpu_state(&info).online && vcpu_state(&info).running && !vcpu_state(&info).blocked);
+    }
 
     fn answer(errno: i32) -> Result<(), Error> {
         Err(Error::os("XEN_DOMCTL_getdomaininfo", DomId(0), errno))

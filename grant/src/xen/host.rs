@@ -8,7 +8,7 @@ use std::sync::{Arc, Once};
 use super::evtchn::Evtchn;
 use super::{DomainControl, gntdev, grant_copy, xl};
 use crate::counters::Tally;
-use crate::{Access, Counters, Devices, DomId, DomainState, Error, GrantRef, Host, Mapping, Port};
+use crate::{Access, Counters, Devices, DomId, DomainState, Error, GrantRef, Host, Mapping, Port, VcpuState};
 
 const GNTDEV: &str = "/dev/xen/gntdev";
 
@@ -60,6 +60,10 @@ impl Host for XenHost {
 
     fn domains(&self) -> Result<Vec<DomainState>, Error> {
         self.control.as_ref().map_or_else(xl::domains, DomainControl::domains)
+    }
+
+    fn vcpus(&self, id: DomId) -> Result<Vec<VcpuState>, Error> {
+        self.control.as_ref().map_or_else(|| xl::vcpus(id), |control| control.vcpus(id))
     }
 }
 

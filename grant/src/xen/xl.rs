@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Domain state from `xl list -v`, for a Xen whose own interface is not known.
+//! Domain state from `xl list -v` and `xl vcpu-list`, for a Xen whose own interface is not known.
 //!
 //! The table is what `list_domains` of Xen's `tools/xl/xl_list.c` prints: name, ID, Mem (MiB), VCPUs, six state letters,
 //! Time(s), UUID, reason code in hexadecimal (or `-`), label. A name may hold anything, so a line is read from its UUID
-//! backwards.
+//! backwards. The other table is that of `print_vcpuinfo` of `tools/xl/xl_vcpu.c`: name, ID, VCPU, CPU, three state letters,
+//! Time(s), affinity; there a line is read from its last five words in a row that can be ID to Time.
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::{DomId, DomainState, Error, ShutdownReason};
+use crate::{DomId, DomainState, Error, ShutdownReason, VcpuState};
 
 /// `xl` asks xenstored for names, so it can hang where xenstored does.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -23,6 +24,15 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// [`Error::Xl`] if `xl` cannot be run, takes longer than 10 s, fails, or prints what is not understood.
 pub fn domains() -> Result<Vec<DomainState>, Error> {
     run(Command::new("xl").args(["list", "-v"]), TIME_LIMIT).and_then(|text| parse(&text))
+}
+
+/// The vCPUs of one domain in the order of their numbers; empty if `xl` does not list it.
+///
+/// # Errors
+/// As for [`domains`].
+pub fn vcpus(id: DomId) -> Result<Vec<VcpuState>, Error> {
+    // Asked for all: for one that is gone it would fail, as it does for any other reason.
+    run(Command::new("xl").arg("vcpu-list"), TIME_LIMIT).and_then(|text| parse_vcpus(&text, id))
 }
 
 fn run(command: &mut Command, limit: Duration) -> Result<String, Error> {
@@ -85,6 +95,46 @@ pub fn parse(text: &str) -> Result<Vec<DomainState>, Error> {
         .collect::<Result<Vec<_>, _>>()?;
     found.sort_by_key(|domain| domain.id);
     Ok(found)
+}
+
+/// Reads the lines of one domain in the table of `xl vcpu-list`.
+///
+/// # Errors
+/// [`Error::Xl`] with the line that is not understood, control characters escaped.
+pub fn parse_vcpus(text: &str, id: DomId) -> Result<Vec<VcpuState>, Error> {
+    let mut lines = text.lines();
+    match lines.next() {
+        Some(head) if head.starts_with("Name") && head.contains("VCPU") => {}
+        _ => return Err(Error::Xl("no table of vCPUs was printed".into())),
+    }
+    let mut found = lines
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| {
+            vcpu_row(line).ok_or_else(|| Error::Xl(format!("line not understood: {}", line.escape_debug())))
+        })
+        .filter(|row| row.as_ref().map_or(true, |(domain, ..)| *domain == id))
+        .collect::<Result<Vec<_>, _>>()?;
+    found.sort_by_key(|(_, vcpu, _)| *vcpu);
+    Ok(found.into_iter().map(|(_, _, state)| state).collect())
+}
+
+fn vcpu_row(line: &str) -> Option<(DomId, u32, VcpuState)> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    words.windows(5).rev().find_map(|words| {
+        let &[id, vcpu, cpu, letters, seconds] = words else { return None };
+        let &[running, blocked, offline] = letters.as_bytes() else { return None };
+        let known = matches!(running, b'r' | b'-') && matches!(blocked, b'b' | b'-');
+        if !known || !matches!(offline, b'p' | b'-') || (cpu != "-" && cpu.parse::<u32>().is_err()) {
+            return None;
+        }
+        let state = VcpuState {
+            online: offline == b'-',
+            blocked: blocked == b'b',
+            running: running == b'r',
+            cpu_time_ns: tenths(seconds)?.checked_mul(100_000_000)?,
+        };
+        Some((DomId(id.parse().ok()?), vcpu.parse().ok()?, state))
+    })
 }
 
 fn row(line: &str) -> Option<DomainState> {
@@ -157,6 +207,24 @@ zombie                                       3     0     1     --p--d       0.1 
         assert!(zombie.paused && zombie.dying && !zombie.blocked);
         assert_eq!(crashed.shutdown, Some(ShutdownReason::Crash));
         assert_eq!(crashed.uuid, [0x5e, 0x7a, 0xd1, 0xc2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    }
+
+    const VCPUS: &str = "\
+Name                                ID  VCPU   CPU State   Time(s) Affinity (Hard / Soft)
+Domain-0                             0     0    1   r--      31.4  all / all
+a 7 1 0 r-- 9.9 name                 7     1    -   --p       0.0  all / all
+a 7 1 0 r-- 9.9 name                 7     0    0   -b-       2.5  0-3,5 / all
+";
+
+    #[test]
+    fn the_table_of_vcpus_is_read() {
+        let found = parse_vcpus(VCPUS, DomId(7)).unwrap();
+        let asleep = VcpuState { online: true, blocked: true, running: false, cpu_time_ns: 2_500_000_000 };
+        assert_eq!(found, [asleep, VcpuState::default()]);
+        assert!(parse_vcpus(VCPUS, DomId(0)).unwrap()[0].running);
+        assert_eq!(parse_vcpus(VCPUS, DomId(8)).unwrap(), []);
+        assert!(parse_vcpus(&VCPUS.replace("r--      31", "rx-      31"), DomId(7)).is_err());
+        assert!(parse_vcpus("", DomId(0)).is_err());
     }
 
     #[test]
