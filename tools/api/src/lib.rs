@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`request`] | what can be asked |
 //! | [`reply`] | what is answered |
+//! | [`channel`] | what guests share to be read |
 //! | [`guest`] | a guest as `list` and `status` show it |
 //! | [`failure`] | error kinds and exit statuses |
 //! | [`errno`] | error numbers of a guest's kernel, by name and meaning |
@@ -17,6 +18,7 @@
 //!
 //! `docs/api.md` shows every document by example.
 
+pub mod channel;
 pub mod errno;
 pub mod failure;
 pub mod guest;
@@ -25,6 +27,7 @@ pub mod reply;
 pub mod request;
 pub mod text;
 
+pub use channel::{BufferStatus, ChannelStatus, Channels, GuestChannels, Since};
 pub use errno::Errno;
 pub use failure::{ErrorKind, Failure, Log};
 pub use guest::{Counters, DeviceStatus, Guest, GuestRef, GuestStatus, InUse};
