@@ -49,6 +49,32 @@ fn nothing_in_use(devices: &dyn Devices) {
 }
 
 #[test]
+fn pages_in_a_row_are_in_a_row_also_when_they_were_used_before() {
+    let (_machine, guest, _devices) = set_up();
+    let in_a_row = |count: usize| {
+        let pages = guest.alloc_pages(count);
+        assert_eq!(pages.len(), count);
+        for (at, page) in pages.iter().enumerate() {
+            assert_eq!(page.as_ptr().addr().get(), pages[0].as_ptr().addr().get() + at * PAGE_SIZE);
+            let mut bytes = [1; PAGE_SIZE];
+            page.read(0, &mut bytes);
+            assert!(bytes.iter().all(|byte| *byte == 0));
+            page.write(0, &[7; PAGE_SIZE]);
+        }
+        pages
+    };
+    let mut pages = in_a_row(9);
+    // Holes of two pages and of three are left.
+    drop(pages.drain(6..9));
+    drop(pages.drain(1..3));
+    let hole = pages[1].as_ptr();
+    let three = in_a_row(3);
+    assert!(three[0].as_ptr() > hole);
+    in_a_row(2);
+    in_a_row(4);
+}
+
+#[test]
 fn pages_in_any_order_are_one_mapping_of_the_same_memory() {
     let (_machine, guest, devices) = set_up();
     let pages: Vec<_> = (0..9).map(|_| guest.alloc_page()).collect();

@@ -37,7 +37,15 @@ impl LoopGuest {
 
     /// A zeroed page.
     pub fn alloc_page(&self) -> GuestPage {
-        GuestPage(self.0.memory.alloc())
+        GuestPage(self.0.memory.alloc(1).remove(0))
+    }
+
+    /// Zeroed pages, each behind the one before in the guest's own address space, as the kernel's `vmap` makes them.
+    ///
+    /// # Panics
+    /// If there is no room for that many.
+    pub fn alloc_pages(&self, count: usize) -> Vec<GuestPage> {
+        self.0.memory.alloc(count).into_iter().map(GuestPage).collect()
     }
 
     /// Grants a page to dom0.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A guest's memory: one memory file, mapped whole for the guest and page by page for the host.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -23,8 +24,26 @@ pub(super) struct Memory {
 
 #[derive(Default)]
 struct FreePages {
-    returned: Vec<usize>,
+    returned: BTreeSet<usize>,
     never_used: usize,
+}
+
+impl FreePages {
+    /// Takes `count` pages with consecutive numbers: the first.
+    fn take(&mut self, count: usize) -> usize {
+        let (mut first, mut found) = (0, 0);
+        for &number in &self.returned {
+            (first, found) =
+                if found > 0 && number == first + found { (first, found + 1) } else { (number, 1) };
+            if found == count {
+                self.returned.retain(|number| !(first..first + count).contains(number));
+                return first;
+            }
+        }
+        assert!(self.never_used + count <= MAX_PAGES, "a loopback guest has {MAX_PAGES} pages");
+        self.never_used += count;
+        self.never_used - count
+    }
 }
 
 // SAFETY: `start` is the address of a mapping that belongs to the process and lives as long as the value.
@@ -46,21 +65,15 @@ impl Memory {
         Self { file, start, free: Mutex::default() }
     }
 
-    /// Takes a zeroed page.
-    pub(super) fn alloc(self: &Arc<Self>) -> Arc<Page> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = match free.returned.pop() {
-            Some(number) => number,
-            None => {
-                assert!(free.never_used < MAX_PAGES, "a loopback guest has {MAX_PAGES} pages");
-                free.never_used += 1;
-                free.never_used - 1
-            }
+    /// Takes zeroed pages that lie one behind the other.
+    pub(super) fn alloc(self: &Arc<Self>, count: usize) -> Vec<Arc<Page>> {
+        let first = self.free.lock().unwrap_or_else(PoisonError::into_inner).take(count);
+        let page = |number| {
+            let page = Arc::new(Page { memory: Arc::clone(self), number });
+            page.write(0, &[0; PAGE_SIZE]);
+            page
         };
-        drop(free);
-        let page = Arc::new(Page { memory: Arc::clone(self), number });
-        page.write(0, &[0; PAGE_SIZE]);
-        page
+        (first..first + count).map(page).collect()
     }
 }
 
@@ -103,7 +116,7 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        self.memory.free.lock().unwrap_or_else(PoisonError::into_inner).returned.push(self.number);
+        self.memory.free.lock().unwrap_or_else(PoisonError::into_inner).returned.insert(self.number);
     }
 }
 
