@@ -12,17 +12,19 @@
 //! | module | subject |
 //! |---|---|
 //! | `backend` | [`Backend`]: all guests, the epoll, the watches, turns |
-//! | `guest` | one guest: commands, serving, and in `guest/lifecycle.rs` the xenbus states |
-//! | `channel` | one connection: mapped ring, port, kicks; the Action layer's `Link` over them |
+//! | `guest` | one guest: commands, serving, and in `guest/lifecycle.rs` and `guest/connect.rs` the xenbus states |
+//! | `line` | one ring: mapped page, port, kicks |
+//! | `loader` | the loader's ring; the Action layer's `Link` over it |
 //! | `nodes`, `memory` | xenstore nodes, and what a restarted daemon finds there |
 //! | `info`, `limits`, `error`, `uuid` | what the caller sees |
 
 mod backend;
-mod channel;
 mod error;
 mod guest;
 mod info;
 mod limits;
+mod line;
+mod loader;
 mod memory;
 mod nodes;
 mod uuid;

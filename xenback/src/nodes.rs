@@ -11,6 +11,7 @@ use vesper_xenstore::{
     Error, Perm, Store, Tx, Written, read_opt, read_u32, read_u32_or, transaction, write_existing,
 };
 
+use crate::line::Ends;
 use crate::memory;
 
 /// Parent of all backend directories of dom0.
@@ -40,8 +41,7 @@ pub(crate) fn frontend(guest: DomId) -> String {
 /// What the frontend publishes before it goes to state Initialised: allegations, well-formed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Published {
-    pub(crate) ring: GrantRef,
-    pub(crate) port: Port,
+    pub(crate) loader: Ends,
     pub(crate) version: u32,
     pub(crate) kernel_release: Option<String>,
     pub(crate) vermagic: Option<String>,
@@ -161,8 +161,10 @@ pub(crate) fn published(store: &dyn Store, guest: DomId) -> Result<Published, Er
     };
     read_u32_or(store, Tx::NONE, &at(xenbus::LOADER_RING_PAGE_ORDER), 0..=MAX_RING_PAGE_ORDER, 0)?;
     Ok(Published {
-        ring: GrantRef(number(&format!("{}0", xenbus::LOADER_RING_REF), 1..=u32::MAX)?),
-        port: Port(number(xenbus::LOADER_EVENT_CHANNEL, 1..=u32::MAX)?),
+        loader: Ends {
+            ring: GrantRef(number(&format!("{}0", xenbus::LOADER_RING_REF), 1..=u32::MAX)?),
+            port: Port(number(xenbus::LOADER_EVENT_CHANNEL, 1..=u32::MAX)?),
+        },
         version: number(xenbus::VERSION, 1..=PROTOCOL_VERSION)?,
         kernel_release: text(xenbus::KERNEL_RELEASE)?,
         vermagic: text(xenbus::VERMAGIC)?,

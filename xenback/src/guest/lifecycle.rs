@@ -19,12 +19,9 @@ use std::time::Instant;
 
 use vesper_action::{Failure, LoadedModule};
 use vesper_ring::wire::xenbus::State;
-use vesper_xenstore::Written;
 
 use super::{Churn, Context, Device, Fence, Guest, NOT_TAKEN_OVER, Then};
-use crate::channel::{Channel, ConnectError};
-use crate::nodes;
-use crate::{Error, Event};
+use crate::{Error, nodes};
 
 impl Guest {
     /// Makes the device, or gives one that was closed or stopped another chance.
@@ -48,7 +45,7 @@ impl Guest {
             _ => {
                 nodes::create(context.store, self.domid)?;
                 self.loader.disconnected();
-                self.drop_channel(context);
+                self.drop_lines(context);
                 self.device = None;
                 log::info!("domain {}: attached, waiting for its frontend", self.domid);
                 self.adopt(context)
@@ -93,7 +90,7 @@ impl Guest {
             state: ours,
             frontend: theirs,
             published: None,
-            channel: None,
+            loader_line: None,
             taken_over: false,
             then: Then::Stay,
             close_deadline: None,
@@ -229,7 +226,7 @@ impl Guest {
     fn stands_without_connection(&self) -> bool {
         self.device
             .as_ref()
-            .is_some_and(|device| device.state == State::Connected && device.channel.is_none())
+            .is_some_and(|device| device.state == State::Connected && device.loader_line.is_none())
     }
 
     /// Reads the frontend's state and acts on it.
@@ -245,7 +242,7 @@ impl Guest {
         }
     }
 
-    fn frontend_says(&mut self, theirs: State, context: &mut Context<'_>) {
+    pub(super) fn frontend_says(&mut self, theirs: State, context: &mut Context<'_>) {
         use State::{Closed, Closing, Connected, InitWait, Initialised, Initialising, Unknown};
         let Some(device) = self.device.as_mut() else { return };
         let before = std::mem::replace(&mut device.frontend, theirs);
@@ -259,14 +256,14 @@ impl Guest {
                 if again || self.publishes_anew(context) {
                     self.line("its frontend starts anew", context);
                     self.loader.disconnected();
-                    self.drop_channel(context);
+                    self.drop_lines(context);
                     self.connect(context);
                 }
             }
             (Connected, Initialising) => {
                 self.line("its frontend starts anew", context);
                 self.loader.disconnected();
-                self.drop_channel(context);
+                self.drop_lines(context);
                 self.set_state(InitWait, context);
             }
             // Not a change: it is still closed from before and has not yet seen that it is offered again.
@@ -274,7 +271,7 @@ impl Guest {
             (InitWait | Connected, Closing) => {
                 self.line("its frontend closes", context);
                 self.loader.abandon(&Failure::NotAttached);
-                self.drop_channel(context);
+                self.drop_lines(context);
                 self.set_state(Closing, context);
                 self.wait_for_close(context);
             }
@@ -282,7 +279,7 @@ impl Guest {
             (InitWait | Connected, Closed) => {
                 self.line("its frontend is closed", context);
                 self.loader.disconnected();
-                self.drop_channel(context);
+                self.drop_lines(context);
                 self.closed(context);
             }
             (Closing, Closed | Initialising | Unknown) => self.closed(context),
@@ -291,210 +288,8 @@ impl Guest {
         }
     }
 
-    /// Whether the frontend has published other nodes than those of the connection. One that cannot be read now says
-    /// nothing; one that is unusable does, and connecting says why.
-    fn publishes_anew(&mut self, context: &Context<'_>) -> bool {
-        match nodes::published(context.store, self.domid) {
-            Ok(new) => !self.has_published(&new),
-            Err(vesper_xenstore::Error::Value { .. } | vesper_xenstore::Error::NoEntry { .. }) => true,
-            Err(error) => {
-                self.line(&format!("what its frontend published cannot be read: {error}"), context);
-                self.retry_later(context);
-                false
-            }
-        }
-    }
-
-    fn retry_later(&mut self, context: &Context<'_>) {
-        if let Some(device) = self.device.as_mut() {
-            device.retry(context.now);
-        }
-    }
-
-    fn has_published(&self, published: &nodes::Published) -> bool {
-        self.device.as_ref().and_then(|device| device.published.as_ref()).is_some_and(|old| {
-            (old.ring, old.port, &old.boot_id) == (published.ring, published.port, &published.boot_id)
-        })
-    }
-
-    /// Waits for the frontend, or connects if it is there.
-    fn offer(&mut self, context: &mut Context<'_>) {
-        let Some(device) = self.device.as_ref() else { return };
-        match device.frontend {
-            State::Initialised | State::Connected => self.connect(context),
-            theirs => {
-                self.set_state(State::InitWait, context);
-                self.frontend_says(theirs, context);
-            }
-        }
-    }
-
-    /// Offers a closed device again. A frontend that sees 2 starts from the beginning.
-    fn offer_again(&mut self, context: &mut Context<'_>) {
-        let Some(device) = self.device.as_mut() else { return };
-        // Its nodes are still to be removed.
-        if device.then == Then::Remove {
-            return;
-        }
-        device.failure = None;
-        device.published = None;
-        self.fence.until = None;
-        self.set_state(State::InitWait, context);
-    }
-
-    /// Closes the connection and offers it again, for a fresh start of both ends.
-    pub(super) fn again(&mut self, why: &str, context: &mut Context<'_>) {
-        self.line(&format!("{why}; closing its connection for a fresh start"), context);
-        if let Some(device) = self.device.as_mut() {
-            device.failure = None;
-        }
-        self.loader.disconnected();
-        self.close(Then::Reopen, context);
-    }
-
-    /// Maps and binds what the frontend published.
-    fn connect(&mut self, context: &mut Context<'_>) {
-        let Some(device) = self.device.as_mut() else { return };
-        let taking_over = device.state == State::Connected && device.published.is_none();
-        let connected = nodes::published(context.store, self.domid)
-            .map_err(|error| match error {
-                vesper_xenstore::Error::Value { .. } | vesper_xenstore::Error::NoEntry { .. } => {
-                    ConnectError::Guest(format!("what its frontend published is unusable: {error}"))
-                }
-                error => ConnectError::Host(error.into()),
-            })
-            .and_then(|published| {
-                let devices = context.host.open(self.domid).map_err(Error::from)?;
-                let channel = Channel::connect(devices, self.domid, &published, context.epoll)?;
-                Ok((published, channel))
-            });
-        match connected {
-            Ok((_, channel)) if !self.churn.admit(context.now) => {
-                channel.close(context.epoll);
-                self.fail(format!("it connected more than {} times within a minute", Churn::MAX), context);
-            }
-            Ok((published, channel)) => {
-                let domid = self.domid;
-                self.log_limit.line(log::Level::Info, context.now, || {
-                    let kernel = published.kernel_release.as_deref().unwrap_or("unknown").escape_default();
-                    format!("domain {domid}: connected (protocol {}, kernel {kernel})", published.version)
-                });
-                device.published = Some(published);
-                device.channel = Some(channel);
-                device.taken_over = taking_over;
-                self.tally.connections += 1;
-                self.signalled = true;
-                self.set_state(State::Connected, context);
-                context.events.push(Event::Attached { domid: self.domid });
-            }
-            Err(error) if taking_over => {
-                self.line(&format!("taking over: {error}"), context);
-            }
-            Err(ConnectError::Host(error)) => {
-                self.line(&format!("it cannot be connected now: {error}"), context);
-                self.set_state(State::InitWait, context);
-                self.retry_later(context);
-            }
-            Err(ConnectError::Guest(reason)) => self.fail(reason, context),
-        }
-    }
-
-    /// Stops the device: the guest broke the protocol, or cannot be reached.
-    pub(super) fn fail(&mut self, reason: String, context: &mut Context<'_>) {
-        let domid = self.domid;
-        self.log_limit.warn(context.now, || format!("domain {domid}: its device is stopped: {reason}"));
-        self.tally.protocol_errors += 1;
-        self.fence.raise(context.limits, context.now);
-        self.loader.abandon(&Failure::DeviceStopped { reason: reason.clone() });
-        if let Some(device) = self.device.as_mut() {
-            device.failure = Some(reason.clone());
-        }
-        context.events.push(Event::DeviceFailed { domid, reason });
-        self.close(Then::Stay, context);
-        self.harvest(context);
-    }
-
-    /// Drops the connection and goes to Closing; Closed follows when the frontend has closed its end.
-    fn close(&mut self, then: Then, context: &mut Context<'_>) {
-        self.drop_channel(context);
-        let Some(device) = self.device.as_mut() else { return };
-        device.then = then;
-        let idle = matches!(device.frontend, State::Closed | State::Initialising | State::Unknown);
-        if device.state == State::Closed || idle {
-            self.closed(context);
-        } else {
-            self.set_state(State::Closing, context);
-            self.wait_for_close(context);
-        }
-    }
-
-    fn wait_for_close(&mut self, context: &Context<'_>) {
-        if let Some(device) = self.device.as_mut() {
-            device.close_deadline.get_or_insert(context.now + context.limits.close_wait);
-        }
-    }
-
-    /// The frontend has closed its end, or is no longer waited for.
-    fn closed(&mut self, context: &mut Context<'_>) {
-        let Some(device) = self.device.as_mut() else { return };
-        device.close_deadline = None;
-        let (then, theirs) = (std::mem::replace(&mut device.then, Then::Stay), device.frontend);
-        self.set_state(State::Closed, context);
-        match then {
-            Then::Remove => self.remove(context),
-            Then::Reopen => self.offer_again(context),
-            Then::Stay if theirs == State::Initialising => self.frontend_says(theirs, context),
-            Then::Stay => {}
-        }
-    }
-
-    /// Removes the nodes, and then the device: not before, so that nothing is called detached that is not.
-    fn remove(&mut self, context: &mut Context<'_>) {
-        let domid = self.domid;
-        if let Err(error) = nodes::remove(context.store, domid, true) {
-            self.log_limit.warn(context.now, || {
-                format!("domain {domid}: its nodes cannot be removed, trying again: {error}")
-            });
-            if let Some(device) = self.device.as_mut() {
-                device.then = Then::Remove;
-                device.retry(context.now);
-            }
-            return;
-        }
-        self.device = None;
-        log::info!("domain {domid}: detached");
-        context.events.push(Event::Detached { domid });
-    }
-
-    /// Gives the mapping, the port and the descriptors back.
-    pub(super) fn drop_channel(&mut self, context: &Context<'_>) {
-        self.signalled = false;
-        if let Some(channel) = self.device.as_mut().and_then(|device| device.channel.take()) {
-            channel.close(context.epoll);
-        }
-    }
-
-    /// Changes our state, and the node if it is still there.
-    fn set_state(&mut self, state: State, context: &mut Context<'_>) {
-        let Some(device) = self.device.as_mut() else { return };
-        device.state = state;
-        let domid = self.domid;
-        let written = nodes::set_state(context.store, domid, state);
-        device.state_unwritten = written.is_err();
-        match written {
-            Ok(Written::Changed | Written::Same) => {}
-            Ok(Written::Gone) => self.line("the node of our state is gone", context),
-            Err(error) => {
-                device.retry(context.now);
-                self.log_limit.warn(context.now, || {
-                    format!("domain {domid}: our state {state:?} cannot be written: {error}")
-                });
-            }
-        }
-    }
-
     /// One line on a change of life, bounded for a guest that changes all day.
-    fn line(&mut self, message: &str, context: &Context<'_>) {
+    pub(super) fn line(&mut self, message: &str, context: &Context<'_>) {
         let (domid, now): (_, Instant) = (self.domid, context.now);
         self.log_limit.line(log::Level::Info, now, || format!("domain {domid}: {message}"));
     }

@@ -4,11 +4,13 @@
 //! | file | subject |
 //! |---|---|
 //! | `mod.rs` | what a guest is, commands, one turn of serving, what can be told of it |
-//! | `lifecycle.rs` | the xenbus states: connect, close, fail, reopen, remove |
+//! | `lifecycle.rs` | the xenbus states: what each end says and what follows |
+//! | `connect.rs` | the way into a connection and out of it: connect, close, fail, reopen, remove |
 //!
 //! The loader lives as long as the guest, not as long as its device, so that a result that comes after a detach and
 //! an attach is still understood.
 
+mod connect;
 mod lifecycle;
 
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use vesper_grant::{DomId, DomainState, Host};
 use vesper_ring::wire::xenbus::State;
 use vesper_xenstore::{Store, Watch};
 
-use crate::channel::Channel;
+use crate::loader::LoaderLine;
 use crate::nodes::{self, Published};
 use crate::{Counters, DeviceState, Error, Event, GuestInfo, Limits, RETRY, Uuid};
 
@@ -59,7 +61,7 @@ struct Device {
     /// The frontend's state when it was last looked at.
     frontend: State,
     published: Option<Published>,
-    channel: Option<Channel>,
+    loader_line: Option<LoaderLine>,
     /// The connection was a predecessor's and nothing was taken from it yet. It may have died while it wrote an answer
     /// over a request, so what is wrong there is not the guest's fault (`docs/protocol.md`, "Restart of the daemon").
     taken_over: bool,
@@ -185,8 +187,8 @@ impl Guest {
             .loader
             .submit(command, timeout, context.now)
             .map_err(|source| Error::Submit { domid, source })?;
-        if let Some(channel) = self.device.as_mut().and_then(|device| device.channel.as_mut())
-            && let Err(violation) = self.loader.pump(channel, context.now)
+        if let Some(line) = self.device.as_mut().and_then(|device| device.loader_line.as_mut())
+            && let Err(violation) = self.loader.pump(line, context.now)
         {
             self.fail(violation.to_string(), context);
         }
@@ -196,8 +198,8 @@ impl Guest {
 
     /// The guest's event channel is readable.
     pub(crate) fn kicked(&mut self, context: &mut Context<'_>) {
-        let Some(channel) = self.device.as_mut().and_then(|device| device.channel.as_mut()) else { return };
-        match channel.take_kick() {
+        let Some(line) = self.device.as_mut().and_then(|device| device.loader_line.as_mut()) else { return };
+        match line.line().take_kick() {
             Ok(kicked) => self.signalled |= kicked,
             Err(error) => self.fail(format!("its event channel cannot be read: {error}"), context),
         }
@@ -207,8 +209,8 @@ impl Guest {
     pub(crate) fn serve(&mut self, context: &mut Context<'_>) -> bool {
         self.signalled = false;
         let Some(device) = self.device.as_mut() else { return false };
-        let Some(channel) = device.channel.as_mut() else { return false };
-        let turn = match channel.serve(&mut self.loader, context.limits.budget, context.now) {
+        let Some(line) = device.loader_line.as_mut() else { return false };
+        let turn = match line.serve(&mut self.loader, context.limits.budget, context.now) {
             Ok(turn) => turn,
             Err(violation) if device.taken_over => {
                 log::warn!("domain {}: in what a predecessor left: {violation}", self.domid);
@@ -230,7 +232,7 @@ impl Guest {
         if turn.more {
             self.signalled = true;
         } else {
-            match channel.unmask(turn.requests, context.limits, context.now) {
+            match line.line().unmask(turn.requests > 0, context.limits, context.now) {
                 Ok(spurious) => self.tally.spurious_kicks += u64::from(spurious),
                 Err(error) => self.fail(format!("its event channel cannot be unmasked: {error}"), context),
             }
@@ -249,8 +251,8 @@ impl Guest {
         self.retry_if_due(context);
         self.persist(context);
         self.loader.tick(context.now);
-        if let Some(channel) = self.device.as_mut().and_then(|device| device.channel.as_mut())
-            && let Err(error) = channel.tick(context.now)
+        if let Some(line) = self.device.as_mut().and_then(|device| device.loader_line.as_mut())
+            && let Err(error) = line.line().tick(context.now)
         {
             self.fail(format!("its event channel cannot be unmasked: {error}"), context);
         }
@@ -261,11 +263,12 @@ impl Guest {
     /// When [`Guest::tick`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let device = self.device.as_ref();
-        let channel = device.and_then(|device| device.channel.as_ref()).and_then(Channel::next_deadline);
+        let loader = device.and_then(|device| device.loader_line.as_ref());
+        let loader = loader.and_then(LoaderLine::next_deadline);
         let close = device.and_then(|device| device.close_deadline);
         let fence = self.fence.until.filter(|_| self.waits_behind_fence());
         let retry = device.and_then(|device| device.retry_at);
-        [self.loader.next_deadline(), channel, close, fence, retry].into_iter().flatten().min()
+        [self.loader.next_deadline(), loader, close, fence, retry].into_iter().flatten().min()
     }
 
     /// The domain is gone: everything is given back at once, so that no page holds the domain up. Returns whether its
@@ -275,7 +278,7 @@ impl Guest {
         self.loader.abandon(&Failure::GuestGone);
         let mut removed = true;
         if self.device.is_some() {
-            self.drop_channel(context);
+            self.drop_lines(context);
             if let Err(error) = nodes::remove(context.store, self.domid, false) {
                 log::warn!("domain {}: its backend nodes cannot be removed: {error}", self.domid);
                 removed = false;
@@ -347,8 +350,8 @@ impl Guest {
 
     fn counters(&self) -> Counters {
         let loader = self.loader.counters();
-        let channel = self.device.as_ref().and_then(|device| device.channel.as_ref());
-        let devices = channel.map(Channel::counters).unwrap_or_default();
+        let line = self.device.as_ref().and_then(|device| device.loader_line.as_ref());
+        let devices = line.map(LoaderLine::counters).unwrap_or_default();
         Counters {
             commands: loader.commands,
             succeeded: loader.succeeded,
