@@ -15,22 +15,14 @@ use anyhow::{Context, Result, bail};
 
 /// Folders and files that the module is made of, from the project's root.
 const INPUTS: [&str; 5] = ["xenfront", "ring/src", "ring/Cargo.toml", "Cargo.toml", "xtask/src/kmod"];
-/// What Kbuild reads, from `xenfront/kmod`.
-const SOURCES: [&str; 8] = [
-    "vesper_main.c",
-    "vesper_comm.c",
-    "vesper_nodes.c",
-    "vesper_pages.c",
-    "vesper_action.c",
-    "vesper_lookup.c",
-    "vesper_front.h",
-    "Kbuild",
-];
 const MODULE: &str = "vesper_front.ko";
+/// What a probe module is built with: the versions of the symbols, and the declarations.
+const SYMVERS: &str = "Module.symvers";
+const HEADER: &str = "include/vesper/relay.h";
 
 /// Builds the module for `kernel`, by default the running kernel if its headers are installed, else the newest kernel
-/// whose headers are. Leaves `vesper_front.ko` and `Module.symvers` in `out`, by default `target/kmod/VERSION`, and
-/// returns that folder.
+/// whose headers are. Leaves `vesper_front.ko`, `Module.symvers` and `include/vesper/relay.h` in `out`, by default
+/// `target/kmod/VERSION`, and returns that folder.
 ///
 /// # Errors
 ///
@@ -43,10 +35,8 @@ pub fn build(kernel: Option<&str>, out: Option<&Path>) -> Result<PathBuf> {
     };
     let place = build_in("target/kmod", &kernel, "")?;
     let Some(out) = out else { return Ok(place) };
-    fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
-    for file in [MODULE, "Module.symvers"] {
-        fs::copy(place.join(file), out.join(file))
-            .with_context(|| format!("writing {file} to {}", out.display()))?;
+    for file in [MODULE, SYMVERS, HEADER] {
+        copy(&place.join(file), &out.join(file))?;
     }
     Ok(out.to_owned())
 }
@@ -86,14 +76,16 @@ fn build_in(folder: &str, kernel: &str, more_flags: &str) -> Result<PathBuf> {
 
     let stamp_file = work.join("stamp");
     let current = fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp);
-    if !(current && place.join(MODULE).is_file() && place.join("Module.symvers").is_file()) {
+    if !(current && [MODULE, SYMVERS, HEADER].iter().all(|file| place.join(file).is_file())) {
         eprintln!("kmod: building {MODULE} for {kernel}{more_flags}");
         let _ = fs::remove_file(&stamp_file);
         let source = root.join("xenfront/kmod");
         object::build(&toolchain, &flags, &source, &root.join(folder), &work.join("core.o_raw"))?;
         kbuild(&source, &headers, &work)?;
         check_unwinding(&config, &work)?;
-        fs::copy(work.join("Module.symvers"), place.join("Module.symvers"))?;
+        for file in [SYMVERS, HEADER] {
+            copy(&work.join(file), &place.join(file))?;
+        }
         said_by(
             Command::new("strip")
                 .arg("--strip-debug")
@@ -153,13 +145,33 @@ fn default_kernel() -> Result<String> {
     installed.pop().context("no kernel headers are installed: apt-get install linux-headers-amd64")
 }
 
+/// Copies a file into a folder that need not be there.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let folder = to.parent().unwrap_or(to);
+    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    fs::copy(from, to).with_context(|| format!("writing {} to {}", from.display(), folder.display()))?;
+    Ok(())
+}
+
+/// What Kbuild reads of `xenfront/kmod`, by their names there.
+fn sources(kmod: &Path) -> Result<Vec<String>> {
+    let mut found = vec!["Kbuild".to_owned(), HEADER.to_owned()];
+    for entry in fs::read_dir(kmod).with_context(|| format!("reading {}", kmod.display()))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".c") || name.ends_with(".h") {
+            found.push(name);
+        }
+    }
+    Ok(found)
+}
+
 fn kbuild(source: &Path, headers: &Path, work: &Path) -> Result<()> {
-    for file in SOURCES {
-        let (from, to) = (source.join(file), work.join(file));
+    for file in sources(source)? {
+        let (from, to) = (source.join(&file), work.join(&file));
         // Only what changed, so that make sees what is old.
         if fs::read(&to).ok() != Some(fs::read(&from).with_context(|| format!("reading {}", from.display()))?)
         {
-            fs::copy(&from, &to)?;
+            copy(&from, &to)?;
         }
     }
     let output = Command::new("make")

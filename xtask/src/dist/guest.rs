@@ -72,6 +72,7 @@ impl Files<'_> {
             }
         }
         anyhow::ensure!(c_files > 0, "{} has no C files", kmod.display());
+        tree.folder(&format!("{at}/include"), &kmod.join("include"))?;
         tree.copy(&format!("{at}/core.o_raw"), READ, self.object)?;
         tree.fill(&format!("{at}/dkms.conf"), READ, &packaging.join("dkms.conf"))?;
         self.rust_source(tree, &format!("{at}/rust"))?;

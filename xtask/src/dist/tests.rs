@@ -63,6 +63,7 @@ fn the_package_for_guests_builds_with_dkms_and_needs_no_rust() -> Result<()> {
         "Kbuild",
         "Makefile",
         "vesper_main.c",
+        "include/vesper/relay.h",
         "core.o_raw",
         "rust/Makefile",
         "rust/Cargo.toml",
