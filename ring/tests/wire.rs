@@ -3,7 +3,8 @@
 #![cfg(not(loom))]
 
 use proptest::prelude::*;
-use vesper_ring::wire::loader::{self, DIRECTORY_GRANTS, Directory, Loaded, Request, Response, flags};
+use vesper_ring::wire::listener;
+use vesper_ring::wire::loader::{DIRECTORY_GRANTS, Directory, Loaded, Request, Response, flags};
 use vesper_ring::wire::{
     Answer, Asked, BadMessage, BadName, CommandId, CommandResult, Fetch, LogPage, NAME_BYTES, Name,
     PAGE_SIZE, Report, bytes_of, from_bytes,
@@ -153,7 +154,7 @@ fn each_bad_request_has_its_refusal() {
     let cases = [
         ("opcode 0", Request { op: 0, ..dummy }, BadMessage::Opcode(0)),
         ("opcode 5", Request { op: 5, ..dummy }, BadMessage::Opcode(5)),
-        ("the listener's", Request { op: loader::LISTENER_FIRST, ..dummy }, BadMessage::Opcode(16)),
+        ("the listener's", Request { op: listener::EXPORT, ..dummy }, BadMessage::Opcode(16)),
         ("reserved", Request { reserved: 1, ..dummy }, BadMessage::Unused("reserved")),
         ("dummy with run", Request { run: 1, ..dummy }, BadMessage::Unused("run")),
         ("dummy with seq", Request { seq: 1, ..dummy }, BadMessage::Unused("seq")),

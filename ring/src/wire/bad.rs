@@ -9,7 +9,7 @@ use super::name::BadName;
 /// A message that no peer that keeps to `docs/protocol.md` sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadMessage {
-    /// An opcode that does not exist, or is reserved for the listener.
+    /// An opcode that does not exist, or is not of this ring.
     Opcode(u16),
     /// Flags that do not exist, or do not go with the opcode or with each other.
     Flags(u16),
@@ -46,6 +46,10 @@ pub enum BadMessage {
     },
     /// The response is for another command than the request.
     OtherCommand(CommandId),
+    /// The number of an export is needed, and is 0.
+    NoExport,
+    /// Number of grants of an export out of range.
+    Grants(u32),
     /// The name breaks the rule of [`super::Name`].
     Name(BadName),
     /// The grant directory has a successor, which a window never needs.
@@ -68,6 +72,7 @@ impl fmt::Display for BadMessage {
             Self::Status(status) => write!(f, "status {status} is neither 0 nor a negative errno"),
             Self::Grant(0) => f.write_str("a grant is missing"),
             Self::Grant(gref) => write!(f, "grant {gref} where none belongs"),
+            Self::Grants(grants) => write!(f, "an export of {grants} grants"),
             Self::Pages(pages) => write!(f, "a window of {pages} pages"),
             Self::Bytes { bytes, limit } => write!(f, "{bytes} bytes where 1 to {limit} can be"),
             Self::Id { got, asked } => write!(f, "response id {got} to request id {asked}"),
@@ -75,6 +80,7 @@ impl fmt::Display for BadMessage {
                 write!(f, "response {response} does not answer request {request}")
             }
             Self::OtherCommand(id) => write!(f, "response for another command, {:#x}/{}", id.run, id.seq),
+            Self::NoExport => f.write_str("export 0 is none"),
             Self::Name(e) => e.fmt(f),
             Self::LongDirectory(next) => write!(f, "the grant directory goes on at grant {next}"),
         }

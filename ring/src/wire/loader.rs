@@ -30,8 +30,6 @@ pub const FETCH: u16 = 2;
 pub const REPORT: u16 = 3;
 /// Request: the first step of an unload is done (status 0) or has failed (−errno).
 pub const PREPARED: u16 = 4;
-/// First opcode of the listener's requests, reserved: EXPORT, SWITCH, UNEXPORT, TIME.
-pub const LISTENER_FIRST: u16 = 16;
 
 /// Response to [`DUMMY`]: load a module.
 pub const LOAD: u16 = 1;
@@ -137,11 +135,11 @@ pub const REPORT_ENTRIES: usize = super::PAGE_SIZE / size_of::<Loaded>();
 /// Grants that one directory page lists, as in `public/io/displif.h` (`xendispl_page_directory`).
 pub const DIRECTORY_GRANTS: usize = super::PAGE_SIZE / 4 - 1;
 
-/// Grant directory: the page that lists the grants of a window.
+/// Grant directory: the page that lists the grants of a window, or of an export.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Directory {
-    /// Grant of the next directory page, 0 when this is the last. A window fits in one.
+    /// Grant of the next directory page, 0 when this is the last. A window fits in one; an export may need more.
     pub next: u32,
     /// Grants of the pages, in order.
     pub gref: [u32; DIRECTORY_GRANTS],

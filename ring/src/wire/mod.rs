@@ -4,11 +4,13 @@
 //! All integers are little endian, all fields naturally aligned, no struct has padding, and every bit pattern is a
 //! valid value: checking is a step of its own, after the copy.
 //!
-//! [`loader`] has the layout; [`Request::check`](loader::Request::check) and
+//! [`loader`] has the layout of the loader's messages; [`Request::check`](loader::Request::check) and
 //! [`Response::check`](loader::Response::check) turn a copy into an [`Asked`] or an [`Answer`], which in turn make
-//! messages that pass the check. `docs/protocol.md` says what each side does with one that does not.
+//! messages that pass the check. [`listener`] has the same for the listener, with its own `Asked` and `Answer`.
+//! `docs/protocol.md` says what each side does with a message that does not pass.
 
 mod bad;
+pub mod listener;
 pub mod loader;
 mod name;
 mod pages;
@@ -26,8 +28,8 @@ use core::mem::{MaybeUninit, size_of};
 /// Bytes of a page of the guest, of a grant and of a ring page.
 pub const PAGE_SIZE: usize = 4096;
 
-/// Bytes of a module's name on the wire, the closing zero included: `MODULE_NAME_LEN` of the Linux kernel on 64-bit
-/// machines (`include/linux/moduleparam.h`).
+/// Bytes of a module's or an export's name on the wire, the closing zero included: `MODULE_NAME_LEN` of the Linux kernel
+/// on 64-bit machines (`include/linux/moduleparam.h`).
 pub const NAME_BYTES: usize = 56;
 
 /// Highest protocol version that this code speaks. Both ends publish theirs in xenstore and take the smaller.

@@ -15,7 +15,7 @@ pub struct Name {
     bytes: [u8; NAME_BYTES],
 }
 
-/// Why some bytes are not a [`Name`].
+/// Why some bytes are not a [`Name`], or not an [`ExportName`](super::listener::ExportName).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadName {
     /// No character.
@@ -33,11 +33,11 @@ pub enum BadName {
 impl fmt::Display for BadName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => f.write_str("the module name is empty"),
-            Self::TooLong => write!(f, "the module name has more than {} characters", NAME_BYTES - 1),
-            Self::Byte(byte) => write!(f, "the module name has the byte {byte:#04x}"),
-            Self::Dots => f.write_str("the module name is . or .."),
-            Self::Padding => f.write_str("the module name is not padded with zeros"),
+            Self::Empty => f.write_str("the name is empty"),
+            Self::TooLong => write!(f, "the name has more than {} characters", NAME_BYTES - 1),
+            Self::Byte(byte) => write!(f, "the name has the byte {byte:#04x}"),
+            Self::Dots => f.write_str("the name is . or .."),
+            Self::Padding => f.write_str("the name is not padded with zeros"),
         }
     }
 }

@@ -26,6 +26,21 @@ pub const BOOT_ID: &str = "boot-id";
 /// Frontend: version of the frontend module.
 pub const FRONTEND_VERSION: &str = "frontend-version";
 
+/// Backend: 1 when it has a listener. Absent: it has none, and no node of the listener means anything.
+pub const FEATURE_LISTENER: &str = "feature-listener";
+/// Backend: most pages of data that it maps of one guest.
+pub const LISTENER_MAX_PAGES: &str = "listener-max-pages";
+/// Backend: most exports of one guest.
+pub const LISTENER_MAX_EXPORTS: &str = "listener-max-exports";
+/// Frontend: grant of the listener's ring page.
+pub const LISTENER_RING_REF: &str = "listener-ring-ref0";
+/// Frontend: event channel of the listener: its ring's, and every switch's.
+pub const LISTENER_EVENT_CHANNEL: &str = "listener-event-channel";
+/// Frontend: grant of the heartbeat page.
+pub const LISTENER_HEARTBEAT_REF: &str = "listener-heartbeat-ref";
+/// Frontend: grants of the pages of last words, `listener-words-ref0` and up.
+pub const LISTENER_WORDS_REF: &str = "listener-words-ref";
+
 /// State of one end of a xenbus device (`public/io/xenbus.h`, `enum xenbus_state`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The fields of requests, and what they claim of commands.
 
-use vesper_ring::wire::loader::{DUMMY, FETCH, LISTENER_FIRST, PREPARED, REPORT, Request, flags};
+use vesper_ring::wire::listener::EXPORT;
+use vesper_ring::wire::loader::{DUMMY, FETCH, PREPARED, REPORT, Request, flags};
 use vesper_ring::wire::{Answer, Asked, CommandId};
 
 use super::{never_issued, offered_load, offered_unload, waiting};
@@ -31,7 +32,7 @@ pub const CASES: &[Case] = &[
     ("opcode 0", |_, guest| guest.push(Request::default()), Verdict::Stopped("opcode 0")),
     (
         "an opcode of the listener",
-        |_, guest| guest.push(Request { op: LISTENER_FIRST, ..dummy() }),
+        |_, guest| guest.push(Request { op: EXPORT, ..dummy() }),
         Verdict::Stopped("opcode 16"),
     ),
     (
