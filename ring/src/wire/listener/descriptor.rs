@@ -38,7 +38,8 @@ impl Descriptor {
         if geometry.buffers() as usize != buffers {
             return Err(BadExport::Buffers(geometry.buffers()));
         }
-        if let Some(cpu) = cpus.windows(2).find_map(|two| if two[0] < two[1] { None } else { Some(two[1]) }) {
+        let mut next_to = cpus.iter().zip(cpus.iter().skip(1));
+        if let Some((_, &cpu)) = next_to.find(|(before, cpu)| before >= cpu) {
             return Err(BadExport::Cpu(cpu));
         }
         if cpus.last() == Some(&NO_CPU) {

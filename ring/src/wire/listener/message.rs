@@ -13,9 +13,12 @@ pub const UNEXPORT: u16 = 18;
 pub const TIME: u16 = 19;
 
 /// Response to [`EXPORT`] and [`UNEXPORT`]: done (status 0), or not (−errno).
-pub const DONE: u16 = 16;
+///
+/// Responses have numbers that no request has: one is written over its request, word by word, and a daemon that is
+/// killed meanwhile must not leave there what its successor takes for another request.
+pub const DONE: u16 = 20;
 /// Response to [`TIME`].
-pub const TIME_IS: u16 = 19;
+pub const TIME_IS: u16 = 21;
 
 /// Bit of [`Request::flags`] of an EXPORT: adds buffers, of CPUs that came later, to an export that is there.
 pub const PART: u16 = 1;
