@@ -211,13 +211,29 @@ fn run(mut command: Command, log: &Path) -> Result<Tally> {
     let mut counted = count(&said);
     if !status.success() {
         counted.failed = counted.failed.max(1);
-        println!("    {}", tail(&said).replace('\n', "\n    "));
+        for line in panics(&said).lines().chain(tail(&said).lines()) {
+            println!("    {line}");
+        }
         println!("    all of it: {}", log.display());
         let _ = std::io::stdout().flush();
     } else if counted == Tally::default() {
         counted.passed = 1;
     }
     Ok(counted)
+}
+
+/// What tests that failed said, each with the line after it: cargo ends with the tests that follow, not with them.
+fn panics(said: &str) -> String {
+    let mut lines = said.lines().peekable();
+    let mut found = String::new();
+    while let Some(line) = lines.next() {
+        if line.starts_with("thread '") && line.contains(" panicked at ") {
+            found.push_str(line);
+            found.push('\n');
+            found.extend(lines.peek().map(|next| format!("  {next}\n")));
+        }
+    }
+    found
 }
 
 /// Adds up cargo's lines `test result: ok. 3 passed; 0 failed; …`.
