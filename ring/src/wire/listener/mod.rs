@@ -50,7 +50,7 @@ pub use geometry::{BUFFER_BYTES, BUFFERS, CONSUMED_PAGES, GRANTS, Geometry, SCHE
 pub use heartbeat::{BEATS, Heartbeat};
 pub use message::{DONE, EXPORT, PART, Request, Response, TIME, TIME_IS, UNEXPORT};
 pub use name::ExportName;
-pub use positions::{FINAL, Head, NOT_BEGUN, Positions, SubBuffer};
+pub use positions::{FINAL, Head, NOT_BEGUN, Padding, Positions, SubBuffer};
 pub use record::{RecordHeader, record_flags};
 pub use request::{Asked, Export};
 pub use response::Answer;

@@ -4,7 +4,7 @@
 //! Each word is a single aligned release store by the CPU that owns the buffer. On a switch it stores
 //!
 //! ```text
-//! sub word of the old sub-buffer, total, head = (produced + 1, NOT_BEGUN); full fence; reads the consumed word;
+//! sub word of the old sub-buffer, total, padding, head = (produced + 1, NOT_BEGUN); full fence; reads the consumed word;
 //! and, when there is room, head = (produced + 1, 0) before the first byte of the new one
 //! ```
 //!
@@ -37,8 +37,11 @@ pub struct Positions {
     pub state: u64,
     /// Sub-buffers that were completed, all 64 bits. Stored before the head, which has the lower 32 bits.
     pub total: u64,
+    /// `produced << 32 | padding`: bytes at the ends of all those sub-buffers that hold nothing, lower 32 bits, counted from
+    /// any beginning. Stored before the head. By it a reader that was overtaken knows how many bytes it missed.
+    pub padding: u64,
     /// 0.
-    pub zero: [u64; 3],
+    pub zero: [u64; 2],
 }
 
 // SAFETY: repr(C), only integers, no padding (asserted below), size a multiple of 8.
@@ -50,7 +53,8 @@ const _: () = {
     assert!(offset_of!(Positions, records) == 16);
     assert!(offset_of!(Positions, state) == 24);
     assert!(offset_of!(Positions, total) == 32);
-    assert!(offset_of!(Positions, zero) == 40);
+    assert!(offset_of!(Positions, padding) == 40);
+    assert!(offset_of!(Positions, zero) == 48);
 };
 
 /// How far a buffer is: `produced << 32 | offset`. Any word is one; what it claims is clamped where it is used.
@@ -119,5 +123,27 @@ impl SubBuffer {
     /// another one.
     pub fn bytes_of(self, number: u32, geometry: &Geometry) -> Option<u32> {
         if self.number == number { Some(self.bytes.min(geometry.subbuf_size())) } else { None }
+    }
+}
+
+/// What of the completed sub-buffers was padding: `produced << 32 | bytes`. By it a reader that was overtaken knows how many
+/// bytes it lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Padding {
+    /// Sub-buffers completed when this was stored, lower 32 bits.
+    pub produced: u32,
+    /// Bytes of padding in all of them, modulo 2³², counted from any number.
+    pub bytes: u32,
+}
+
+impl Padding {
+    /// Takes the word apart.
+    pub const fn from_word(word: u64) -> Self {
+        Self { produced: (word >> 32) as u32, bytes: word as u32 }
+    }
+
+    /// As it stands in the page.
+    pub const fn word(self) -> u64 {
+        (self.produced as u64) << 32 | self.bytes as u64
     }
 }
