@@ -40,7 +40,10 @@ struct Module;
 
 type Core = Frontend<'static, Module, Module>;
 
-fn errno(status: c_int) -> Result<(), Errno> {
+pub(crate) const EINVAL: c_int = 22;
+const EPROTO: c_int = 71;
+
+pub(crate) fn errno(status: c_int) -> Result<(), Errno> {
     Errno::from_status(status).map_or(Ok(()), Err)
 }
 
@@ -155,7 +158,6 @@ pub unsafe extern "C" fn vesper_core_init(core: *mut u8) {
 /// `core` as for every function here; `ring` as for [`Frontend::attach`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vesper_core_attach(core: *mut u8, ring: *mut u8, bytes: usize) -> c_int {
-    const EINVAL: c_int = 22;
     // SAFETY: the caller's promise.
     let core = unsafe { &mut *core.cast::<Core>() };
     let Some(ring) = NonNull::new(ring) else { return -EINVAL };
@@ -199,11 +201,7 @@ pub unsafe extern "C" fn vesper_core_detach(core: *mut u8) {
 pub unsafe extern "C" fn vesper_core_run(core: *mut u8) -> c_int {
     // SAFETY: the caller's promise.
     let core = unsafe { &mut *core.cast::<Core>() };
-    status(core.run().map(|progress| match progress {
-        Progress::Nothing => 0,
-        Progress::Done => 1,
-        Progress::More => 2,
-    }))
+    status(core.run().map(progress))
 }
 
 /// [`Frontend::finished`]; 0 or −EPROTO.
@@ -231,7 +229,14 @@ pub unsafe extern "C" fn vesper_core_reason(core: *const u8) -> *const c_char {
     reason.as_ptr()
 }
 
-fn status(result: Result<c_int, Fault>) -> c_int {
-    const EPROTO: c_int = 71;
+pub(crate) fn status(result: Result<c_int, Fault>) -> c_int {
     result.unwrap_or(-EPROTO)
+}
+
+pub(crate) fn progress(progress: Progress) -> c_int {
+    match progress {
+        Progress::Nothing => 0,
+        Progress::Done => 1,
+        Progress::More => 2,
+    }
 }

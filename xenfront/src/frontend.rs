@@ -10,8 +10,8 @@ use crate::comm::Comm;
 use crate::modules::Modules;
 use crate::traits::{Fault, Kernel, Pages};
 
-/// Answers that one [`Frontend::run`] takes: a host that answers at once must not keep the thread.
-const BUDGET: u32 = 16;
+/// Answers that one run takes: a host that answers at once must not keep the thread.
+pub(crate) const BUDGET: u32 = 16;
 
 /// What a [`Frontend::run`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
