@@ -82,3 +82,15 @@ pub struct BufferStatus {
     /// Writes that were refused because the buffer was full.
     pub dropped: u64,
 }
+
+/// What was saved of a guest that is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// The guest, as it was called last.
+    pub guest: GuestRef,
+    /// Its boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
+    /// The directory with `stream.vsp` and `info.json`; members of the daemon's group may read it.
+    pub dir: std::path::PathBuf,
+}

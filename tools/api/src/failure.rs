@@ -28,6 +28,8 @@ pub enum ErrorKind {
     QueueFull,
     /// No domain has this number, name or UUID.
     NoSuchGuest,
+    /// The guest shares no channel of this name.
+    NoSuchChannel,
     /// The guest has no connected device: `vesper attach` makes one.
     NotAttached,
     /// The guest was destroyed, shut down or rebooted meanwhile, or its number belongs to another guest now.
@@ -55,7 +57,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, in the order of the exit statuses.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Refused,
         Self::Busy,
         Self::BadRequest,
@@ -64,6 +66,7 @@ impl ErrorKind {
         Self::ModulesLoaded,
         Self::QueueFull,
         Self::NoSuchGuest,
+        Self::NoSuchChannel,
         Self::NotAttached,
         Self::GuestGone,
         Self::DaemonUnreachable,
@@ -86,7 +89,7 @@ impl ErrorKind {
             | Self::AmbiguousGuest
             | Self::ModulesLoaded
             | Self::QueueFull => 2,
-            Self::NoSuchGuest | Self::NotAttached | Self::GuestGone => 3,
+            Self::NoSuchGuest | Self::NoSuchChannel | Self::NotAttached | Self::GuestGone => 3,
             Self::DaemonUnreachable
             | Self::OutcomeUnknown
             | Self::Interrupted

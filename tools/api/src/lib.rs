@@ -10,34 +10,44 @@
 //! |---|---|
 //! | [`request`] | what can be asked |
 //! | [`reply`] | what is answered |
+//! | [`alive`] | whether a guest is alive |
 //! | [`channel`] | what guests share to be read |
 //! | [`guest`] | a guest as `list` and `status` show it |
+//! | [`local`] | what the command does without the daemon |
 //! | [`failure`] | error kinds and exit statuses |
 //! | [`errno`] | error numbers of a guest's kernel, by name and meaning |
 //! | [`text`] | guest text made harmless for a terminal |
 //!
 //! `docs/api.md` shows every document by example.
 
+pub mod alive;
 pub mod channel;
 pub mod errno;
 pub mod failure;
 pub mod guest;
 pub mod line;
+pub mod local;
 pub mod reply;
 pub mod request;
 pub mod text;
 
-pub use channel::{BufferStatus, ChannelStatus, Channels, GuestChannels, Since};
+pub use alive::{Alive, Because, ModuleState};
+pub use channel::{BufferStatus, ChannelStatus, Channels, GuestChannels, Saved, Since};
 pub use errno::Errno;
 pub use failure::{ErrorKind, Failure, Log};
 pub use guest::{Counters, DeviceStatus, Guest, GuestRef, GuestStatus, InUse};
 pub use line::{LineError, from_line, to_line};
-pub use reply::{Attached, Detached, Done, Guests, Loaded, Reply, Unloaded};
+pub use local::{Probe, Probed, Probes, Recorded};
+pub use reply::{Attached, Detached, Done, Guests, Loaded, Reply, Streaming, Unloaded};
 pub use request::Request;
 pub use text::printable;
 
 /// Where vesperd listens unless told otherwise.
 pub const SOCKET: &str = "/run/vesper/vesperd.sock";
+/// The daemon's configuration, unless it is told another one.
+pub const CONFIG: &str = "/etc/vesper/vesper.toml";
+/// Where probe modules are installed, in a directory for each kernel release.
+pub const PROBES: &str = "/usr/lib/vesper/probes";
 /// Environment variable that names another socket, for clients.
 pub const SOCKET_VARIABLE: &str = "VESPER_SOCKET";
 /// Longest request line, the newline included, in bytes. Arguments of 64 KiB fit even when every byte is escaped.

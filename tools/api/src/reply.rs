@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ErrorKind, Failure, Guest, GuestRef, GuestStatus, Log};
+use crate::{
+    Alive, Channels, ErrorKind, Failure, Guest, GuestRef, GuestStatus, Log, Probed, Probes, Recorded, Saved,
+};
 
 /// The answer to one request: an exit status, and either `result` or `error`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +21,7 @@ impl Reply {
     /// The exit status of a client that got this.
     pub fn status(&self) -> u8 {
         match (&self.result, &self.error) {
-            (Some(_), None) => 0,
+            (Some(done), None) => done.exit_status(),
             (_, Some(failure)) => failure.kind.exit_status(),
             (None, None) => ErrorKind::Internal.exit_status(),
         }
@@ -43,7 +45,7 @@ impl Reply {
 impl From<Result<Done, Failure>> for Reply {
     fn from(result: Result<Done, Failure>) -> Self {
         match result {
-            Ok(done) => Self { status: 0, result: Some(done), error: None },
+            Ok(done) => Self { status: done.exit_status(), result: Some(done), error: None },
             Err(failure) => Self { status: failure.kind.exit_status(), result: None, error: Some(failure) },
         }
     }
@@ -65,6 +67,30 @@ pub enum Done {
     Unloaded(Unloaded),
     /// One guest in detail.
     Status(Box<GuestStatus>),
+    /// What guests share to be read.
+    Channels(Channels),
+    /// Frames follow.
+    Streaming(Streaming),
+    /// The guest is gone; what it recorded last was saved.
+    Saved(Saved),
+    /// Whether the guest, or a module in it, is alive.
+    Alive(Alive),
+    /// Probe modules are in. Only clients make this one.
+    Probed(Probed),
+    /// Probe modules that can be loaded. Only clients make this one.
+    Probes(Probes),
+    /// A recording has ended. Only clients make this one.
+    Recorded(Recorded),
+}
+
+impl Done {
+    /// Exit status of a command that did this: 0, except that a guest that is not alive is 1.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Alive(alive) if !alive.alive => 1,
+            _ => 0,
+        }
+    }
 }
 
 /// Result of `attach`.
@@ -129,4 +155,13 @@ pub struct Unloaded {
     /// What the guest's kernel printed meanwhile.
     #[serde(default, skip_serializing_if = "Log::is_empty")]
     pub log: Log,
+}
+
+/// Result of `stream`: the frames of the guest's channels follow behind this line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Streaming {
+    /// The guest.
+    pub guest: GuestRef,
+    /// The names of the channels that are there now.
+    pub channels: Vec<String>,
 }

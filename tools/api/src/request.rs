@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Since;
+
 /// One request. `dom` is a domid when it is all digits, else a name or a UUID.
 ///
 /// A time limit counts from the moment the daemon has read the line; absent, the daemon's own (30 s) holds.
@@ -59,6 +61,37 @@ pub enum Request {
         /// The guest.
         dom: String,
     },
+    /// The channels that guests share.
+    Channels {
+        /// Of this guest only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dom: Option<String>,
+    },
+    /// What a guest records. Behind the reply's line come frames, until there is no more or the client closes.
+    Stream {
+        /// The guest.
+        dom: String,
+        /// Of this channel only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        channel: Option<String>,
+        /// Where to begin.
+        #[serde(default, skip_serializing_if = "Since::is_boot")]
+        since: Since,
+        /// Go on when all that is there has been sent.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        follow: bool,
+    },
+    /// Whether a guest, or a module in it, is alive.
+    Alive {
+        /// The guest.
+        dom: String,
+        /// The module; `-` and `_` are the same.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        module: Option<String>,
+        /// Longest wait, milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
+    },
 }
 
 impl Request {
@@ -71,6 +104,9 @@ impl Request {
             Self::Insmod { .. } => "insmod",
             Self::Rmmod { .. } => "rmmod",
             Self::Status { .. } => "status",
+            Self::Channels { .. } => "channels",
+            Self::Stream { .. } => "stream",
+            Self::Alive { .. } => "alive",
         }
     }
 
@@ -78,10 +114,13 @@ impl Request {
     pub fn dom(&self) -> Option<&str> {
         match self {
             Self::List {} => None,
+            Self::Channels { dom } => dom.as_deref(),
             Self::Attach { dom, .. }
             | Self::Detach { dom, .. }
             | Self::Insmod { dom, .. }
             | Self::Rmmod { dom, .. }
+            | Self::Stream { dom, .. }
+            | Self::Alive { dom, .. }
             | Self::Status { dom } => Some(dom),
         }
     }

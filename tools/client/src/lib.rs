@@ -119,7 +119,11 @@ pub fn unreachable(socket: &Path, error: &io::Error) -> Failure {
 /// The daemon was there and did not answer.
 fn lost(request: &Request, why: &str) -> Failure {
     match request {
-        Request::List {} | Request::Status { .. } => {
+        Request::List {}
+        | Request::Status { .. }
+        | Request::Channels { .. }
+        | Request::Stream { .. }
+        | Request::Alive { .. } => {
             Failure::new(ErrorKind::DaemonUnreachable, format!("vesperd went away before it answered: {why}"))
                 .remedy("start it: systemctl start vesperd")
         }

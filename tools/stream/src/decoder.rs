@@ -56,7 +56,7 @@ impl Decoder {
         match frame {
             Frame::Guest(guest) => self.guest = Arc::new(guest),
             Frame::Clock(clock) => self.clock = Some(clock),
-            Frame::Export(export) => out.push(self.export(export)),
+            Frame::Export(export) => out.extend(self.export(export)),
             Frame::Data(data) => self.data(&data, payload, out),
             Frame::Words(words) => out.push(self.words(words, &payload)),
             Frame::Lost(lost) => match self.buffer(lost.export, lost.cpu) {
@@ -74,7 +74,7 @@ impl Decoder {
                 self.overdue(out);
                 out.push(self.item(None, None, What::Gone(gone)));
             }
-            Frame::Unknown => {}
+            Frame::CaughtUp {} | Frame::Unknown => {}
         }
     }
 
@@ -92,18 +92,28 @@ impl Decoder {
         }
     }
 
-    fn export(&mut self, export: Export) -> Item {
+    fn export(&mut self, export: Export) -> Option<Item> {
         let number = export.export;
         let schema = export.schema.as_deref().map(Schema::parse);
+        let cpus = export.cpus.clone();
         let account = || if export.since.is_boot() { Account::from_boot() } else { Account::from_now() };
         let buffer = || Buffer { account: account(), joined: Vec::new(), order: 0 };
-        let buffers = export.cpus.iter().map(|cpu| (*cpu, buffer())).collect();
-        let channel = Arc::new(Channel { export, schema });
+        let channel = Arc::new(Channel { export: export.clone(), schema });
+        let before = self.channels.get_mut(&number).filter(|known| known.channel.export.name == export.name);
+        if let Some(known) = before {
+            // Said again: it has more buffers now, or a file of a recording begins. The books go on.
+            known.channel = channel;
+            for cpu in cpus {
+                known.buffers.entry(cpu).or_insert_with(buffer);
+            }
+            return None;
+        }
+        let buffers = cpus.into_iter().map(|cpu| (cpu, buffer())).collect();
         self.channels.insert(number, Known { channel: channel.clone(), buffers });
         if self.channels.len() > CHANNELS {
             self.channels.pop_first();
         }
-        self.item(Some(channel), None, What::Started)
+        Some(self.item(Some(channel), None, What::Started))
     }
 
     fn data(&mut self, data: &Data, payload: Vec<u8>, out: &mut Vec<Item>) {

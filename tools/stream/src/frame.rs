@@ -32,6 +32,8 @@ pub enum Frame {
     Lost(Lost),
     /// A last word.
     Words(Words),
+    /// All that was there when the stream was asked for has been sent.
+    CaughtUp {},
     /// Nothing more comes of a channel.
     End(End),
     /// Nothing more comes of the guest: the last frame.
@@ -246,6 +248,7 @@ mod tests {
             r#"{"frame":"lost","export":1,"cpu":0,"sub_buffers":2,"bytes":131072,"writes":7}"#,
             r#"{"frame":"words","export":1,"name":"panic","bytes":512}"#,
             r#"{"frame":"words","name":"panic","bytes":512}"#,
+            r#"{"frame":"caught-up"}"#,
             r#"{"frame":"end","export":1,"cpus":[{"cpu":0,"records":9,"dropped":7}],"reason":"guest-gone"}"#,
             r#"{"frame":"gone","reason":"shut-down","cause":"panic: out of memory"}"#,
         ];

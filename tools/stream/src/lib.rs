@@ -18,6 +18,7 @@
 //! | [`merge`] | the order of time over CPUs and channels |
 //! | [`moment`] | dom0's time |
 //! | [`text`], [`json`] | one record a line |
+//! | [`store`] | a stream in a directory |
 //!
 //! `docs/api.md` has the frames by example.
 
@@ -31,6 +32,7 @@ pub mod moment;
 pub mod parser;
 pub mod record;
 pub mod schema;
+pub mod store;
 pub mod text;
 pub mod value;
 
@@ -43,3 +45,4 @@ pub use moment::Moment;
 pub use parser::{Entry, Parser};
 pub use record::{Header, Record, Records};
 pub use schema::Schema;
+pub use store::Recording;

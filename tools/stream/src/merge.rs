@@ -88,10 +88,13 @@ impl Merger {
     /// The next item, if it need not wait any more.
     pub fn pop(&mut self, now: Instant) -> Option<Item> {
         while let Some((came, order)) = self.arrivals.front().copied() {
-            if now < came + WINDOW {
-                break;
+            // What has been released meanwhile needs no moment of its own.
+            if order >= self.released {
+                if now < came + WINDOW {
+                    break;
+                }
+                self.release(order + 1);
             }
-            self.release(order.saturating_add(1));
             self.arrivals.pop_front();
         }
         let next = &self.waiting.peek()?.0;
@@ -104,12 +107,8 @@ impl Merger {
     }
 
     /// When [`Merger::pop`] has something although nothing more has come; `None`: nothing waits.
-    pub fn next_due(&mut self) -> Option<Instant> {
-        // What has been shown meanwhile needs no moment of its own.
-        while self.arrivals.front().is_some_and(|(_, order)| *order < self.released) {
-            self.arrivals.pop_front();
-        }
-        let (came, _) = self.arrivals.front()?;
+    pub fn next_due(&self) -> Option<Instant> {
+        let (came, _) = self.arrivals.iter().find(|(_, order)| *order >= self.released)?;
         (!self.waiting.is_empty()).then(|| *came + WINDOW)
     }
 

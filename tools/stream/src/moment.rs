@@ -2,6 +2,7 @@
 //! dom0's real time.
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
 
@@ -22,6 +23,14 @@ impl Moment {
     pub fn of(time: u64, clock: &Clock) -> Option<Self> {
         let nanos = i128::from(time) + i128::from(clock.offset_ns);
         Some(Self { nanos: u64::try_from(nanos).ok()? })
+    }
+}
+
+impl Moment {
+    /// Now, as this machine's clock says.
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { nanos: since.as_nanos() as u64 }
     }
 }
 

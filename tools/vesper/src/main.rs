@@ -6,35 +6,61 @@
 //! | `options` | the command line and its help |
 //! | `ask` | one request over the socket |
 //! | `show` | results and errors as text |
+//! | `stream` | what guests record: tail, record, replay |
+//! | `probe` | probe modules of this machine |
 //! | `pages` | manual pages and completions, for packages |
 
 mod ask;
 mod options;
 mod pages;
+mod probe;
 mod show;
+mod stream;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use options::Options;
-use vesper_api::Reply;
+use options::{Command, Format, Options};
+use vesper_api::{Done, Failure, Reply};
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    if let options::Command::Pages { dir } = &options.command {
-        return match pages::write(dir) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                say(&format!("vesper pages: {}: {error}\n", dir.display()));
-                ExitCode::from(2)
-            }
-        };
-    }
-    let reply = match options.command.request() {
-        Ok((request, file)) => ask::ask(&options.socket, &request, file.as_ref()),
-        Err(failure) => Reply::from(Err(failure)),
+    let format = if options.json { Format::Json } else { Format::Text };
+    let socket = &options.socket;
+    let done = match &options.command {
+        Command::Pages { dir } => {
+            return match pages::write(dir) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    say(&format!("vesper pages: {}: {error}\n", dir.display()));
+                    ExitCode::from(2)
+                }
+            };
+        }
+        // These print while they go on; what is left to say is why they could not.
+        Command::Tail(tail) => match stream::tail(socket, tail, tail.format.unwrap_or(format)) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(failure) => Err(failure),
+        },
+        Command::Replay(replay) => match stream::replay(replay, replay.format.unwrap_or(format)) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(failure) => Err(failure),
+        },
+        Command::Record(record) => stream::record(socket, record),
+        Command::Probe(probe) => probe::probe(socket, probe),
+        Command::Unprobe(unprobe) => probe::unprobe(socket, unprobe),
+        Command::Probes(dirs) => probe::probes(dirs),
+        other => other
+            .request()
+            .and_then(|(request, file)| ask::ask(socket, &request, file.as_ref()).into_result()),
     };
+    tell(&options, done)
+}
+
+/// Prints a result or an error, and gives the status that goes with it.
+fn tell(options: &Options, done: Result<Done, Failure>) -> ExitCode {
+    let reply = Reply::from(done);
     let status = reply.status();
     let mut text = Vec::new();
     if options.json {

@@ -117,7 +117,11 @@ impl Desk {
             Failure::new(ErrorKind::BadRequest, format!("the line is no request: {error}"))
         })?;
         let now = Instant::now();
+        let listener = || Failure::new(ErrorKind::BadRequest, "this vesperd has no probe listener");
         let Some(dom) = request.dom() else {
+            if matches!(request, Request::Channels { .. }) {
+                return Err(listener());
+            }
             let guests = self.backend.guests().iter().map(|info| view::guest(info, now)).collect();
             return Ok(Some(Done::Guests(Guests { guests })));
         };
@@ -133,6 +137,7 @@ impl Desk {
         };
         match request {
             Request::List {} => unreachable!("it has no guest"),
+            Request::Channels { .. } | Request::Stream { .. } | Request::Alive { .. } => Err(listener()),
             Request::Status { .. } => Ok(Some(Done::Status(Box::new(view::status(&info, now))))),
             Request::Attach { timeout_ms, .. } => {
                 let order = order(What::Attach, timeout_ms)?;

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line.
 
+mod probe;
+mod stream;
+
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use nix::fcntl::OFlag;
+pub(crate) use probe::{Dirs, Group, Probe, Unprobe};
+pub(crate) use stream::{Format, Record, Replay, Tail};
 use vesper_api::{ErrorKind, Failure, Request};
 
 const EXAMPLES: &str = "\
@@ -17,20 +22,26 @@ Examples:
   vesper insmod web1 answer.ko answer=42       load a module, with a parameter
   vesper rmmod web1 answer                     unload it
   vesper status 3 --json                       all about domain 3, as one JSON document
+  vesper probes                                the probes that can be put into guests
+  vesper probe web1 panic                      put one in
+  vesper tail web1 --follow                    what it records, as it records it
+  vesper tail web1/panic                       what one channel has recorded so far
+  vesper alive web1                            is it alive? (exit status 0: yes, 1: no)
 
 DOM is a domid when it is all digits, else a name or a UUID.
 
 Exit status, the same for every command:
   0  done
-  1  the guest's kernel refused: the errno, what it means, and the kernel's own log lines are shown
+  1  the guest's kernel refused: the errno, what it means, and the kernel's own log lines are shown;
+     of vesper alive: it is not
   2  wrong usage, or a file that was refused before anything was sent
-  3  no such guest, not attached, or the guest went away
+  3  no such guest or channel, not attached, or the guest went away
   4  the daemon cannot be reached, or was lost midway (outcome unknown)
   5  timed out
   6  not permitted: you are neither root nor in the group vesper
   7  the device was stopped because the guest broke the protocol";
 
-/// Load kernel probe modules into running Xen guests, with no help from their user space.
+/// Load kernel probe modules into running Xen guests, with no help from their user space, and read what they record.
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
 pub(crate) struct Options {
@@ -102,6 +113,48 @@ pub(crate) enum Command {
         /// Guest: domid, name or UUID
         dom: String,
     },
+    /// Put shipped probes into a guest's kernel
+    ///
+    /// A group is a probe module that was built for the guest's kernel; vesper probes lists those that are there. With events
+    /// named, only these are probed. What they record is read with vesper tail.
+    #[command(
+        after_help = "Examples:\n  vesper probe web1 panic\n  vesper probe web1 signal:kill oom -- buffer_kib=256\n\nProbes for another kernel are built with: cargo xtask kmod --kernel RELEASE"
+    )]
+    Probe(Probe),
+    /// Take shipped probes out of a guest's kernel
+    ///
+    /// What they have recorded goes to the readers first, so nothing is lost.
+    Unprobe(Unprobe),
+    /// Show the probes that can be put into guests, for each kernel release
+    Probes(Dirs),
+    /// Show the channels that guests share, what they record, and how much of it was lost
+    Channels {
+        /// Guest: domid, name or UUID; all unless one is named
+        dom: Option<String>,
+    },
+    /// Show what a guest records, as one time line over its CPUs and channels
+    ///
+    /// Times are dom0's (UTC). What was lost is said where it is missing. Of a guest that is gone, what was saved of it is shown.
+    #[command(
+        after_help = "Examples:\n  vesper tail web1                       what has been recorded so far\n  vesper tail web1 --follow              and what comes\n  vesper tail web1/panic --format json   one channel, for a program\n  vesper tail web1/mine --format raw     the bytes as the module wrote them\n\nOrder: an urgent record is shown at once, any other after at most 250 ms, so that those of other CPUs\ncome in their order. One that comes later than that is shown when it comes."
+    )]
+    Tail(Tail),
+    /// Write what a guest records into a directory, until the guest ends or ^C; vesper replay shows it
+    #[command(after_help = "Example:\n  vesper record web1 -o /var/tmp/web1 --size-limit 256M")]
+    Record(Record),
+    /// Show what vesper record, or vesperd after a guest's death, has written
+    Replay(Replay),
+    /// Ask whether a guest is alive, and how that is known; with NAME also whether that module is in and has seen nothing fatal
+    ///
+    /// A guest is alive when its vCPUs beat, or cannot be expected to: it is paused, being saved, or Xen does not let it run.
+    Alive {
+        /// Guest: domid, name or UUID
+        dom: String,
+        /// A module that was loaded through VESPER
+        name: Option<String>,
+        #[command(flatten)]
+        limit: Limit,
+    },
     /// Write manual pages and completions of bash, zsh and fish into a directory, for packages
     #[command(hide = true)]
     Pages {
@@ -118,7 +171,7 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    fn millis(&self) -> Option<u64> {
+    pub(crate) fn millis(&self) -> Option<u64> {
         self.timeout.map(|timeout| timeout.as_millis() as u64)
     }
 }
@@ -138,11 +191,19 @@ impl Command {
             Self::Insmod { .. } => "insmod",
             Self::Rmmod { .. } => "rmmod",
             Self::Status { .. } => "status",
+            Self::Probe(_) => "probe",
+            Self::Unprobe(_) => "unprobe",
+            Self::Probes(_) => "probes",
+            Self::Channels { .. } => "channels",
+            Self::Tail(_) => "tail",
+            Self::Record(_) => "record",
+            Self::Replay(_) => "replay",
+            Self::Alive { .. } => "alive",
             Self::Pages { .. } => "pages",
         }
     }
 
-    /// What the daemon is asked, and the file that goes with it.
+    /// What the daemon is asked, and the file that goes with it, where that is all there is to do.
     pub(crate) fn request(&self) -> Result<(Request, Option<File>), Failure> {
         let request = match self {
             Self::Attach { dom, limit } => Request::Attach { dom: dom.clone(), timeout_ms: limit.millis() },
@@ -154,24 +215,35 @@ impl Command {
                 Request::Rmmod { dom: dom.clone(), name: name.clone(), timeout_ms: limit.millis() }
             }
             Self::Status { dom } => Request::Status { dom: dom.clone() },
-            Self::Pages { .. } => unreachable!("it asks the daemon nothing"),
-            Self::Insmod { dom, file, args, limit } => {
-                // Not blocking, in case it is a pipe; the daemon looks at what it is.
-                let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(file);
-                let opened = opened.map_err(|error| {
-                    Failure::new(ErrorKind::BadImage, format!("{}: {error}", file.display()))
-                })?;
-                let request = Request::Insmod {
-                    dom: dom.clone(),
-                    file: file.display().to_string(),
-                    args: args.clone(),
-                    timeout_ms: limit.millis(),
-                };
-                return Ok((request, Some(opened)));
+            Self::Channels { dom } => Request::Channels { dom: dom.clone() },
+            Self::Alive { dom, name, limit } => {
+                Request::Alive { dom: dom.clone(), module: name.clone(), timeout_ms: limit.millis() }
             }
+            Self::Insmod { dom, file, args, limit } => {
+                let request = insmod(dom, file, args.clone(), limit);
+                return Ok((request, Some(open_module(file)?)));
+            }
+            Self::Probe(_)
+            | Self::Unprobe(_)
+            | Self::Probes(_)
+            | Self::Tail(_)
+            | Self::Record(_)
+            | Self::Replay(_)
+            | Self::Pages { .. } => unreachable!("it is more than one request, or none"),
         };
         Ok((request, None))
     }
+}
+
+/// The request that loads a module.
+pub(crate) fn insmod(dom: &str, file: &Path, args: Vec<String>, limit: &Limit) -> Request {
+    Request::Insmod { dom: dom.into(), file: file.display().to_string(), args, timeout_ms: limit.millis() }
+}
+
+/// Opens a module's file. Not blocking, in case it is a pipe; the daemon looks at what it is.
+pub(crate) fn open_module(file: &Path) -> Result<File, Failure> {
+    let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(file);
+    opened.map_err(|error| Failure::new(ErrorKind::BadImage, format!("{}: {error}", file.display())))
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Results and errors as text. All text that a guest may have written goes through [`printable`].
 
+mod listener;
+
 use std::fmt::Write as _;
 use std::io::Write;
 
-use vesper_api::{DeviceStatus, Done, Failure, Guest, GuestRef, GuestStatus, Log, printable};
+use vesper_api::{DeviceStatus, Done, Failure, Guest, GuestRef, GuestStatus, Loaded, Log, printable};
 
 /// Writes a result. Writing to memory cannot fail.
 pub(crate) fn done(out: &mut Vec<u8>, done: &Done) {
@@ -25,15 +27,15 @@ pub(crate) fn done(out: &mut Vec<u8>, done: &Done) {
             format!("{} is detached ({} ms)\n", who(&detached.guest), detached.total_ms)
         }
         Done::Guests(guests) => table(&guests.guests),
-        Done::Loaded(loaded) => format!(
-            "{} loaded into {}: {} bytes, {} ms, {} ms of it in the guest's kernel\n{}",
-            printable(&loaded.module),
-            who(&loaded.guest),
-            loaded.bytes,
-            millis(loaded.total_us),
-            millis(loaded.kernel_us),
-            log(&loaded.log),
-        ),
+        Done::Loaded(loaded) => self::loaded(loaded),
+        Done::Probed(probed) => probed.loaded.iter().map(loaded).collect(),
+        Done::Probes(probes) => listener::probes(probes),
+        Done::Channels(channels) => listener::channels(channels),
+        Done::Alive(alive) => listener::alive(alive),
+        Done::Recorded(recorded) => listener::recorded(recorded),
+        // Asked for by commands that show more than this.
+        Done::Streaming(streaming) => format!("{} records\n", who(&streaming.guest)),
+        Done::Saved(saved) => format!("{} is gone: {}\n", who(&saved.guest), saved.dir.display()),
         Done::Unloaded(unloaded) => format!(
             "{} unloaded from {}: {} ms, {} ms of it in the guest's kernel\n{}",
             printable(&unloaded.module),
@@ -45,6 +47,18 @@ pub(crate) fn done(out: &mut Vec<u8>, done: &Done) {
         Done::Status(guest) => status(guest),
     };
     let _ = out.write_all(text.as_bytes());
+}
+
+fn loaded(loaded: &Loaded) -> String {
+    format!(
+        "{} loaded into {}: {} bytes, {} ms, {} ms of it in the guest's kernel\n{}",
+        printable(&loaded.module),
+        who(&loaded.guest),
+        loaded.bytes,
+        millis(loaded.total_us),
+        millis(loaded.kernel_us),
+        log(&loaded.log),
+    )
 }
 
 /// An error: what happened, what it means, what the guest's kernel said, what to do.
@@ -111,10 +125,15 @@ fn table(guests: &[Guest]) -> String {
             queue(guest),
         ]);
     }
-    let mut text = String::new();
-    let widths: [usize; 8] = std::array::from_fn(|column| {
+    aligned(&rows)
+}
+
+/// Rows with their columns below one another.
+fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let widths: [usize; COLUMNS] = std::array::from_fn(|column| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
     });
+    let mut text = String::new();
     for row in rows {
         let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         let _ = writeln!(text, "{}", cells.join("  ").trim_end());

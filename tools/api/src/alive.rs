@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whether a guest is alive, and how that is known.
+
+use serde::{Deserialize, Serialize};
+
+use crate::GuestRef;
+
+/// Result of `alive`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alive {
+    /// The guest.
+    pub guest: GuestRef,
+    /// The answer: of the guest, and of the module where one was asked for.
+    pub alive: bool,
+    /// How that is known.
+    pub because: Because,
+    /// vCPUs that do not beat although Xen lets them run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hung_vcpus: Vec<u32>,
+    /// For how long at least, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hung_ms: Option<u64>,
+    /// The module that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<ModuleState>,
+}
+
+/// How it is known whether a guest is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Because {
+    /// Alive: its vCPUs beat.
+    Beating,
+    /// Alive, though nothing can beat: it is paused.
+    Paused,
+    /// Alive, though nothing can beat: it is being suspended or migrated.
+    Saving,
+    /// Alive, though it does not beat: Xen does not let it run.
+    Starved,
+    /// Alive as far as Xen says; nothing in it is connected that could beat.
+    NotConnected,
+    /// Not alive: vCPUs that run do not beat.
+    Hung,
+    /// Not alive: its kernel crashed.
+    Crashed,
+    /// Not alive: it was shut down.
+    ShutDown,
+    /// Not alive: it is being rebooted.
+    Rebooting,
+    /// Not alive: its watchdog ended it.
+    Watchdog,
+    /// Not alive: it was destroyed.
+    Destroyed,
+    /// The guest is alive, but the module that was asked for is not in.
+    NoModule,
+    /// The guest is alive, but the module recorded something fatal.
+    Fatal,
+    /// A reason that a newer daemon knows.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What is known of a module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleState {
+    /// Its name.
+    pub name: String,
+    /// It was loaded through VESPER and is in.
+    pub loaded: bool,
+    /// The names of its channels.
+    pub channels: Vec<String>,
+}
