@@ -43,7 +43,7 @@ const XENSTORE_PROGRAMS: [&str; 8] = [
 const UNNAMED_LIBRARIES: [&str; 1] = ["libgcc_s.so.1"];
 
 /// dom0's kernel modules, in the order in which they are inserted.
-const XEN_MODULES: [&str; 5] = ["xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs"];
+const DOM0_MODULES: [&str; 6] = ["xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs", "fuse"];
 
 /// Empty folders that Xen's programs expect, beside those of any system.
 const FOLDERS: [&str; 18] = [
@@ -162,13 +162,13 @@ pub fn dom0(root: &Root, kernel: &Kernel) -> Result<Archive> {
     }
     let loader = "ld-linux-x86-64.so.2";
     archive.host_file(&format!("/lib64/{loader}"), &root.library(loader)?)?;
-    for name in XEN_MODULES {
-        archive.file(&format!("/lib/modules/{name}.ko"), 0o644, &kernel.xen_module(name)?);
+    for name in DOM0_MODULES {
+        archive.file(&format!("/lib/modules/{name}.ko"), 0o644, &kernel.module(name)?);
     }
     archive.file(
         "/lib/modules/order",
         0o644,
-        XEN_MODULES.map(|name| format!("{name}\n")).concat().as_bytes(),
+        DOM0_MODULES.map(|name| format!("{name}\n")).concat().as_bytes(),
     );
     archive.file("/etc/xen/xl.conf", 0o644, b"");
     archive.file(

@@ -14,6 +14,9 @@ use crate::{command, paths, progress, unpack};
 /// The suite that the kernels come from, for either Xen: the headers on the host are of the same suite.
 const SUITE: &str = "bookworm";
 
+/// Folders of the kernel's own modules that dom0 may want.
+const MODULES: [&str; 2] = ["kernel/drivers/xen", "kernel/fs/fuse"];
+
 /// A kernel that is ready to boot.
 #[derive(Clone, Debug)]
 pub struct Kernel {
@@ -29,21 +32,27 @@ impl Kernel {
         self.root.join("boot/vmlinux")
     }
 
-    /// One of the kernel's own modules that are below `kernel/drivers/xen` (`xen-gntdev`), decompressed.
-    pub fn xen_module(&self, name: &str) -> Result<Vec<u8>> {
-        let drivers = self.root.join("lib/modules").join(&self.release).join("kernel/drivers/xen");
+    /// One of the kernel's own modules that are below [`MODULES`] (`xen-gntdev`, `fuse`), decompressed.
+    pub fn module(&self, name: &str) -> Result<Vec<u8>> {
+        MODULES.iter().find_map(|folder| self.module_in(folder, name).transpose()).unwrap_or_else(|| {
+            bail!("kernel {} has no module {name} below {}", self.release, MODULES.join(", "))
+        })
+    }
+
+    fn module_in(&self, folder: &str, name: &str) -> Result<Option<Vec<u8>>> {
+        let drivers = self.root.join("lib/modules").join(&self.release).join(folder);
         let places = [format!("{name}.ko"), format!("{name}/{name}.ko")].map(|place| drivers.join(place));
         for plain in &places {
             // 6.1 has its modules as they are, 6.12 compressed.
             let packed = plain.with_extension("ko.xz");
             if packed.exists() {
-                return command::output(Command::new("xz").arg("-dc").arg(packed));
+                return command::output(Command::new("xz").arg("-dc").arg(packed)).map(Some);
             }
             if plain.exists() {
-                return fs::read(plain).with_context(|| format!("cannot read {}", plain.display()));
+                return fs::read(plain).map(Some).with_context(|| format!("cannot read {}", plain.display()));
             }
         }
-        bail!("kernel {} has no module {name} below {}", self.release, drivers.display())
+        Ok(None)
     }
 }
 
@@ -91,8 +100,9 @@ fn numbers(release: &str) -> Vec<u32> {
 pub fn provide(wanted: &str) -> Result<Kernel> {
     let release = release(wanted)?;
     let root = paths::lab().join("kernels").join(&release);
-    let modules = format!("./lib/modules/{release}/kernel/drivers/xen/*");
-    unpack::unpack(SUITE, &[format!("linux-image-{release}")], &["./boot/*", &modules], &root)?;
+    let modules = MODULES.map(|folder| format!("./lib/modules/{release}/{folder}/*"));
+    let only: Vec<&str> = std::iter::once("./boot/*").chain(modules.iter().map(String::as_str)).collect();
+    unpack::unpack(SUITE, &[format!("linux-image-{release}")], &only, &root)?;
     let kernel = Kernel { release, root };
     let vmlinux = kernel.vmlinux();
     if !vmlinux.exists() {
