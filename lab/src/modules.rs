@@ -12,14 +12,18 @@ use crate::{command, digest, kernel, paths, progress};
 /// Size of the data in `big.ko`, in bytes.
 const BIG_DATA: usize = 8 << 20;
 
-/// Builds the modules for the kernel that `wanted` means (see [`kernel::release`]) unless they are there already.
-/// Gives the folder with the `.ko` files and `big.crc32`, the checksum that `big.ko` must find.
-pub fn build(wanted: &str) -> Result<PathBuf> {
+/// The frontend's exported symbols.
+const SYMVERS: &str = "Module.symvers";
+
+/// Builds the modules for the kernel that `wanted` means (see [`kernel::release`]) unless they are there already, against
+/// the frontend in the folder `front`, which has its `Module.symvers` and `include`. Gives the folder with the `.ko`
+/// files and `big.crc32`, the checksum that `big.ko` must find.
+pub fn build(wanted: &str, front: &Path) -> Result<PathBuf> {
     let release = kernel::release(wanted)?;
     let sources = paths::workspace().join("lab/modules");
     let dir = paths::lab().join("modules").join(&release);
     let stamp_file = dir.join("stamp");
-    let stamp = digest::of_tree(&[&sources])?;
+    let stamp = digest::of_tree(&[&sources, &front.join(SYMVERS), &front.join("include")])?;
     if fs::read_to_string(&stamp_file).is_ok_and(|found| found == stamp) {
         return Ok(dir);
     }
@@ -35,16 +39,18 @@ pub fn build(wanted: &str) -> Result<PathBuf> {
         let data = big_data();
         fs::write(dir.join("big.data"), &data)?;
         fs::write(dir.join("big.crc32"), format!("{:08x}\n", digest::crc32(&data)))?;
-        make(&release, &dir)?;
+        make(&release, &dir, front)?;
         fs::write(&stamp_file, &stamp).with_context(|| format!("cannot write {}", stamp_file.display()))
     })?;
     Ok(dir)
 }
 
-fn make(release: &str, dir: &Path) -> Result<()> {
+fn make(release: &str, dir: &Path, front: &Path) -> Result<()> {
     let headers = Path::new("/usr/src").join(format!("linux-headers-{release}"));
     let mut make = Command::new("make");
     make.arg("-C").arg(headers).arg(format!("M={}", dir.display()));
+    make.arg(format!("VESPER_FRONT={}", front.display()));
+    make.arg(format!("KBUILD_EXTRA_SYMBOLS={}", front.join(SYMVERS).display()));
     // unknown_symbol.c refers to a symbol that does not exist, on purpose.
     make.args(["KBUILD_MODPOST_WARN=1", "modules"]);
     command::output(&mut make).map(|_| ())

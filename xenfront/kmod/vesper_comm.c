@@ -27,23 +27,19 @@
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
-#include <linux/random.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include <linux/utsname.h>
 #include <linux/workqueue.h>
-#define INCLUDE_VERMAGIC
-#include <linux/vermagic.h>
 #include <xen/events.h>
 #include <xen/grant_table.h>
 #include <xen/page.h>
 #include <xen/xen.h>
 #include <xen/xenbus.h>
 
-#include "vesper_front.h"
+#include "vesper_exports.h"
 
 /* Bits of front.events. */
-enum { EVENT_ANSWER, EVENT_DONE };
+enum { EVENT_ANSWER, EVENT_DONE, EVENT_LISTENER, EVENT_EXPORTS };
 
 static struct {
 	struct mutex lock;		/* all below, but events */
@@ -59,7 +55,6 @@ static struct {
 	unsigned long events;
 	wait_queue_head_t wait;
 	struct task_struct *thread;
-	char boot_id[33];
 } front = {
 	.lock = __MUTEX_INITIALIZER(front.lock),
 	.wait = __WAIT_QUEUE_HEAD_INITIALIZER(front.wait),
@@ -85,6 +80,16 @@ void vesper_work_done(void)
 	raise_event(EVENT_DONE);
 }
 
+void vesper_listen_event(void)
+{
+	raise_event(EVENT_LISTENER);
+}
+
+void vesper_exports_changed(void)
+{
+	raise_event(EVENT_EXPORTS);
+}
+
 void vesper_kick(void)
 {
 	if (front.irq)
@@ -105,10 +110,9 @@ static void close_broken(struct work_struct *work)
 static DECLARE_WORK(close_work, close_broken);
 
 /* Silent from here on: no acknowledgement, so no further event either. */
-static void stop_device(void)
+static void stop_device(const char *reason)
 {
-	pr_err("the host broke the protocol (%s): device stopped\n",
-	       vesper_core_reason(front.core));
+	pr_err("the host broke the protocol (%s): device stopped\n", reason);
 	front.started = false;
 	front.broken = true;
 	schedule_work(&close_work);
@@ -135,21 +139,41 @@ static void take_events(void)
 					XEN_EOI_FLAG_SPURIOUS);
 	}
 	if (done < 0 && front.started)
-		stop_device();
+		stop_device(vesper_core_reason(front.core));
+}
+
+static void take_listener_events(void)
+{
+	int done = 0;
+
+	if (test_and_clear_bit(EVENT_LISTENER, &front.events) && front.started)
+		done = vesper_listen_run();
+	if (test_and_clear_bit(EVENT_EXPORTS, &front.events) && done >= 0)
+		done = vesper_listen_exports();
+	if (done >= 0)
+		done = vesper_listen_time();
+	if (done < 0 && front.started)
+		stop_device(vesper_listen_reason());
+}
+
+/* Without a tick, unless the loader thread could die at its work. */
+static long pause(void)
+{
+	return min_t(long, vesper_work_pending() ? HZ : MAX_SCHEDULE_TIMEOUT,
+		     vesper_listen_pause());
 }
 
 static int comm_thread(void *unused)
 {
 	memalloc_noio_save();	/* for the life of the thread */
 	while (!kthread_should_stop()) {
-		/* Without a tick, unless the loader thread could die at its work. */
 		wait_event_idle_timeout(front.wait, READ_ONCE(front.events) ||
-					kthread_should_stop(),
-					vesper_work_pending() ?
-					HZ : MAX_SCHEDULE_TIMEOUT);
+					kthread_should_stop(), pause());
 		vesper_work_rescue();
+		vesper_exports_tidy();
 		mutex_lock(&front.lock);
 		take_events();
+		take_listener_events();
 		mutex_unlock(&front.lock);
 		/* A host that answers at once keeps this thread busy. */
 		cond_resched();
@@ -169,11 +193,13 @@ static void release(void)
 		unbind_from_irqhandler(front.irq, &front);
 	front.irq = 0;
 	clear_bit(EVENT_ANSWER, &front.events);
+	vesper_listen_release();
+	clear_bit(EVENT_LISTENER, &front.events);
 	vesper_pages_end();
 	vesper_page_end(&front.ring);
 }
 
-static int allocate(struct xenbus_device *dev)
+static int allocate(struct xenbus_device *dev, bool listener)
 {
 	int err;
 
@@ -198,56 +224,14 @@ static int allocate(struct xenbus_device *dev)
 		return err;
 	}
 	front.irq = err;
-	return 0;
-}
-
-static int publish_in(struct xenbus_transaction tx, const char *dir, u32 version)
-{
-	int err;
-
-	err = xenbus_printf(tx, dir, "loader-ring-page-order", "%u", 0);
-	if (!err)
-		err = xenbus_printf(tx, dir, "loader-ring-ref0", "%u",
-				    front.ring.ref);
-	if (!err)
-		err = xenbus_printf(tx, dir, "loader-event-channel", "%u",
-				    front.port);
-	if (!err)
-		err = xenbus_printf(tx, dir, "version", "%u", version);
-	if (!err)
-		err = xenbus_write(tx, dir, "kernel-release",
-				   init_utsname()->release);
-	if (!err)
-		err = xenbus_write(tx, dir, "vermagic", VERMAGIC_STRING);
-	if (!err)
-		err = xenbus_write(tx, dir, "boot-id", front.boot_id);
-	if (!err)
-		err = xenbus_write(tx, dir, "frontend-version", VESPER_VERSION);
-	return err;
-}
-
-static int publish(struct xenbus_device *dev, u32 version)
-{
-	struct xenbus_transaction tx;
-	int err;
-
-	do {
-		err = xenbus_transaction_start(&tx);
-		if (err)
-			return err;
-		err = publish_in(tx, dev->nodename, version);
-		if (err) {
-			xenbus_transaction_end(tx, 1);
-			return err;
-		}
-		err = xenbus_transaction_end(tx, 0);
-	} while (err == -EAGAIN);
-	return err;
+	return listener ? vesper_listen_open(dev) : 0;
 }
 
 static void connect(struct xenbus_device *dev)
 {
 	u32 version = xenbus_read_unsigned(dev->otherend, "version", 0);
+	bool listener = vesper_listen_wanted(dev);
+	struct vesper_connection connection;
 	int err;
 
 	if (!version) {
@@ -258,12 +242,17 @@ static void connect(struct xenbus_device *dev)
 	mutex_lock(&front.lock);
 	release();
 	front.restart = false;
-	err = allocate(dev);
+	err = allocate(dev, listener);
 	if (err)
 		release();
+	connection = (struct vesper_connection){
+		.ring = front.ring.ref,
+		.port = front.port,
+		.version = min(version, vesper_core_protocol()),
+	};
 	mutex_unlock(&front.lock);
 	if (!err)
-		err = publish(dev, min(version, vesper_core_protocol()));
+		err = vesper_publish_nodes(dev, &connection);
 	if (err) {
 		xenbus_dev_fatal(dev, err, "connecting to the host");
 		return;
@@ -279,8 +268,13 @@ static void start(struct xenbus_device *dev)
 	mutex_lock(&front.lock);
 	front.started = true;
 	err = vesper_core_start(front.core);
-	if (err < 0)
-		stop_device();
+	if (err < 0) {
+		stop_device(vesper_core_reason(front.core));
+	} else {
+		err = vesper_listen_start();
+		if (err < 0)
+			stop_device(vesper_listen_reason());
+	}
 	/* An event that came before now was not acknowledged. */
 	raise_event(EVENT_ANSWER);
 	mutex_unlock(&front.lock);
@@ -460,17 +454,22 @@ static DECLARE_WORK(register_work, register_driver);
 int vesper_comm_init(void)
 {
 	struct task_struct *thread;
-	u8 id[16];
+	int err;
 
-	get_random_bytes(id, sizeof(id));
-	bin2hex(front.boot_id, id, sizeof(id));
+	vesper_publish_init();
+	err = vesper_listen_init();
+	if (err)
+		return err;
 	front.core = kzalloc(vesper_core_size(), GFP_KERNEL);
-	if (!front.core)
+	if (!front.core) {
+		vesper_listen_exit();
 		return -ENOMEM;
+	}
 	vesper_core_init(front.core);
 	thread = kthread_run(comm_thread, NULL, "vesper_comm");
 	if (IS_ERR(thread)) {
 		kfree(front.core);
+		vesper_listen_exit();
 		return PTR_ERR(thread);
 	}
 	front.thread = thread;
@@ -486,4 +485,5 @@ void vesper_comm_exit(void)
 		xenbus_unregister_driver(&vesper_driver);
 	kthread_stop(front.thread);
 	kfree(front.core);
+	vesper_listen_exit();
 }

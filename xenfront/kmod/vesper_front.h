@@ -3,11 +3,14 @@
  * VESPER frontend: what the parts of the module say to each other.
  *
  *   vesper_comm.c    Communication part: xenbus, event channel, its thread
+ *   vesper_publish.c Communication part: the nodes of a connection
  *   vesper_nodes.c   Communication part: a device that lost its nodes
  *   vesper_pages.c   Communication part: pages that are granted to the host
  *   vesper_action.c  Action part: loads and unloads modules; knows no Xen
  *   vesper_lookup.c  kernel functions that are not exported
  *   core.o           protocol and state machine, in Rust (crate vesper-xenfront)
+ *
+ * and the probe listener: vesper_exports.h.
  *
  * The core is called by one thread at a time (front.lock in vesper_comm.c); the
  * functions that it calls back run in that same call.
@@ -138,10 +141,46 @@ void vesper_comm_exit(void);
 /* ---- the device and its nodes ---- */
 
 struct xenbus_device;
+struct xenbus_transaction;
+
+/* The loader's ring, as the backend finds it. */
+struct vesper_connection {
+	u32 ring;
+	u32 port;
+	u32 version;
+};
+
+void vesper_publish_init(void);
+int vesper_publish_nodes(struct xenbus_device *dev,
+			 const struct vesper_connection *connection);
+/* Writes the node, or, without a value, removes it. */
+int vesper_publish_number(struct xenbus_transaction tx, const char *dir,
+			  const char *node, bool have, u32 value);
 /* The device that is bound, with a reference, or NULL. */
 struct xenbus_device *vesper_bound_device(void);
 void vesper_nodes_init(void);
 void vesper_nodes_exit(void);
+
+/* ---- the listener's ring, within the device's connection ---- */
+
+/* Whether this backend has one; reads what the backend takes. */
+bool vesper_listen_wanted(const struct xenbus_device *dev);
+int vesper_listen_open(struct xenbus_device *dev);
+int vesper_listen_publish(struct xenbus_transaction tx, const char *dir);
+int vesper_listen_start(void);
+/* Gives back all that a connection has. */
+void vesper_listen_release(void);
+/* There may be an answer: vesper_listen_run() is to be called by the thread. */
+void vesper_listen_event(void);
+/* < 0: the host broke the protocol; vesper_listen_reason() says how. */
+int vesper_listen_run(void);
+int vesper_listen_exports(void);
+int vesper_listen_time(void);
+const char *vesper_listen_reason(void);
+/* Until when vesper_listen_time() has nothing to do, in jiffies. */
+long vesper_listen_pause(void);
+int vesper_listen_init(void);
+void vesper_listen_exit(void);
 
 /* ---- pages that the host may use ---- */
 
@@ -155,6 +194,9 @@ struct vesper_page {
 int vesper_page_grant(struct vesper_page *page, bool readonly);
 void vesper_page_end(struct vesper_page *page);
 void *vesper_page_bytes(const struct vesper_page *page);
+/* Grants pages of somebody else; writable only that one (U32_MAX: none). */
+int vesper_pages_share(struct page **page, u32 *ref, u32 count, u32 writable);
+void vesper_pages_unshare(struct page **page, const u32 *ref, u32 count);
 /* Which domain the pages are granted to; set before the first grant. */
 void vesper_pages_peer(u16 domid);
 /* Grants the text page. */
@@ -175,6 +217,8 @@ struct vesper_symbols {
 	long (*init_module)(const struct pt_regs *regs);
 	long (*delete_module)(const struct pt_regs *regs);
 	struct module *(*find_module)(const char *name);
+	/* Without preemption. */
+	struct module *(*module_address)(unsigned long address);
 };
 
 extern struct vesper_symbols vesper_kernel;

@@ -26,6 +26,7 @@ static const struct {
 	{ "__x64_sys_init_module", (void **)&vesper_kernel.init_module },
 	{ "__x64_sys_delete_module", (void **)&vesper_kernel.delete_module },
 	{ "find_module", (void **)&vesper_kernel.find_module },
+	{ "__module_address", (void **)&vesper_kernel.module_address },
 };
 
 static void *find_lookup(void)

@@ -8,7 +8,7 @@
 #include <linux/module.h>
 #include <xen/xen.h>
 
-#include "vesper_front.h"
+#include "vesper_exports.h"
 
 static int __init vesper_front_init(void)
 {
@@ -23,15 +23,34 @@ static int __init vesper_front_init(void)
 	err = vesper_action_init();
 	if (err)
 		return err;
-	err = vesper_comm_init();
+	err = vesper_words_init();
 	if (err)
-		vesper_action_exit();
+		goto no_words;
+	err = vesper_leave_init();
+	if (err)
+		goto no_leave;
+	err = vesper_hotplug_init();
+	if (err)
+		goto no_hotplug;
+	err = vesper_comm_init();
+	if (!err)
+		return 0;
+	vesper_hotplug_exit();
+no_hotplug:
+	vesper_leave_exit();
+no_leave:
+	vesper_words_exit();
+no_words:
+	vesper_action_exit();
 	return err;
 }
 
 static void __exit vesper_front_exit(void)
 {
 	vesper_comm_exit();
+	vesper_hotplug_exit();
+	vesper_leave_exit();
+	vesper_words_exit();
 	vesper_action_exit();
 }
 

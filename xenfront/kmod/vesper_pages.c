@@ -15,12 +15,7 @@
 #include <xen/page.h>
 
 #include "vesper_front.h"
-
-/* public/io/displif.h, struct xendispl_page_directory */
-struct directory {
-	u32 next;
-	u32 ref[PAGE_SIZE / sizeof(u32) - 1];
-};
+#include "vesper_wire.h"
 
 static domid_t peer;
 static struct vesper_page window[VESPER_WINDOW_PAGES];
@@ -65,9 +60,39 @@ void *vesper_page_bytes(const struct vesper_page *page)
 	return page_address(page->page);
 }
 
+/*
+ * Grants pages that their owner keeps, each with a reference of its own; writable
+ * only the one of that index.
+ */
+int vesper_pages_share(struct page **page, u32 *ref, u32 count, u32 writable)
+{
+	grant_ref_t head;
+	u32 i;
+
+	if (count > U16_MAX || gnttab_alloc_grant_references(count, &head))
+		return -ENOSPC;
+	for (i = 0; i < count; i++) {
+		ref[i] = gnttab_claim_grant_reference(&head);
+		get_page(page[i]);
+		gnttab_grant_foreign_access_ref(ref[i], peer,
+						xen_page_to_gfn(page[i]),
+						i != writable);
+	}
+	gnttab_free_grant_references(head);
+	return 0;
+}
+
+void vesper_pages_unshare(struct page **page, const u32 *ref, u32 count)
+{
+	u32 i;
+
+	for (i = 0; i < count; i++)
+		gnttab_end_foreign_access(ref[i], page[i]);
+}
+
 int vesper_window_open(u32 pages, u32 *ref)
 {
-	struct directory *directory;
+	struct vesper_directory *directory;
 	int err;
 	u32 i;
 

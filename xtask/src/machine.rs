@@ -90,9 +90,14 @@ impl Platform {
     }
 }
 
+/// The folder of the sample modules for that kernel, built against the frontend for it.
+pub fn sample_modules(wanted: &str) -> Result<PathBuf> {
+    modules::build(wanted, &kmod::build(Some(&kernel::release(wanted)?), None)?)
+}
+
 /// The sample modules as files of dom0: /lab/modules, and /lab/modules/other for a kernel that is not the guest's.
 fn samples(wanted: &str) -> Result<Vec<Added>> {
-    let dir = modules::build(wanted)?;
+    let dir = sample_modules(wanted)?;
     let other = if kernel::release(wanted)?.starts_with("6.1.") { "6.12" } else { "6.1" };
     let mut added = Vec::new();
     for name in [
@@ -105,11 +110,13 @@ fn samples(wanted: &str) -> Result<Vec<Added>> {
         "big.crc32",
         "mib.ko",
         "oops.ko",
+        "paper.ko",
+        "nostop.ko",
     ] {
         added.push(Added { from: dir.join(name), to: format!("/lab/modules/{name}") });
     }
     added.push(Added {
-        from: modules::build(other)?.join("answer.ko"),
+        from: sample_modules(other)?.join("answer.ko"),
         to: "/lab/modules/other/answer.ko".to_string(),
     });
     Ok(added)

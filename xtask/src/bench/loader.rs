@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use vesper_lab::guest;
 use vesper_lab::qemu::Event;
 use vesper_lab::scenario::Needs;
 use vesper_lab::session::{self, Added};
-use vesper_lab::{guest, modules};
 
-use crate::machine::Platform;
+use crate::machine::{Platform, sample_modules};
 
 /// Time of a load through VESPER over that of `insmod` in the guest.
 const GOAL: f64 = 1.5;
@@ -27,7 +27,7 @@ pub fn run() -> Result<()> {
     let platform = Platform::default();
     let mut lab = platform.compose(&Needs { guests: 4, ..Needs::default() }, false)?;
     let timed = Added { from: guest::program("timed")?, to: "/lab/timed".to_string() };
-    let module = modules::build(&platform.kernel)?.join("mib.ko");
+    let module = sample_modules(&platform.kernel)?.join("mib.ko");
     lab.guests.added = vec![timed.clone(), Added { from: module, to: "/lab/mib.ko".to_string() }];
     lab.added.push(timed);
 
