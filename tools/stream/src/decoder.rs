@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::account::Seen;
-use crate::frame::{Clock, Cpu, Data, End, Export, Frame, Guest, Words};
+use crate::frame::{Clock, Cpu, Data, End, Export, Frame, Guest, Lost, Words};
 use crate::{Account, Channel, Entry, Item, Record, Records, Schema, What};
 
 /// Channels that are remembered, those that ended included: last words may still be of them.
@@ -59,22 +59,14 @@ impl Decoder {
             Frame::Export(export) => out.extend(self.export(export)),
             Frame::Data(data) => self.data(&data, payload, out),
             Frame::Words(words) => out.push(self.words(words, &payload)),
-            Frame::Lost(lost) => match self.buffer(lost.export, lost.cpu) {
-                Some((channel, buffer)) if channel.schema.is_some() => buffer.account.lost(&lost),
-                _ => {
-                    let channel = self.channels.get(&lost.export).map(|known| known.channel.clone());
-                    let mut account = Account::from_now();
-                    account.lost(&lost);
-                    let loss = account.overdue().map(What::Lost);
-                    out.extend(loss.map(|what| self.item(channel, lost.cpu, what)));
-                }
-            },
+            Frame::Lost(lost) => self.lost(&lost, out),
             Frame::End(end) => self.end(&end, out),
             Frame::Gone(gone) => {
                 self.overdue(out);
                 out.push(self.item(None, None, What::Gone(gone)));
             }
-            Frame::CaughtUp {} | Frame::Unknown => {}
+            // The parser takes in what is said of data.
+            Frame::CaughtUp {} | Frame::Sure {} | Frame::Torn {} | Frame::Unknown => {}
         }
     }
 
@@ -133,17 +125,43 @@ impl Decoder {
         } else {
             payload
         };
+        self.piece(channel, data.cpu, &piece, false, out);
+    }
+
+    fn lost(&mut self, lost: &Lost, out: &mut Vec<Item>) {
+        let Some((channel, buffer)) =
+            self.buffer(lost.export, lost.cpu).filter(|(channel, _)| channel.schema.is_some())
+        else {
+            // Nothing numbers what is written there, so there is nothing to wait for.
+            let channel = self.channels.get(&lost.export).map(|known| known.channel.clone());
+            let mut account = Account::from_now();
+            account.lost(lost);
+            let loss = account.overdue().map(What::Lost);
+            return out.extend(loss.map(|what| self.item(channel, lost.cpu, what)));
+        };
+        // The rest of a piece was overwritten: what is whole of it counts.
+        let joined = std::mem::take(&mut buffer.joined);
+        self.piece(channel, lost.cpu, &joined, true, out);
+        if let Some((_, buffer)) = self.buffer(lost.export, lost.cpu) {
+            buffer.account.lost(lost);
+        }
+    }
+
+    /// The records of a piece; what is behind the last whole one is undecodable unless it is known to be `cut`.
+    fn piece(&mut self, channel: Arc<Channel>, cpu: Cpu, piece: &[u8], cut: bool, out: &mut Vec<Item>) {
+        let Some((_, buffer)) = self.buffer(channel.export.export, cpu) else { return };
         let first = out.len();
         // Gathered first: an item needs what the decoder knows beside its buffer.
         let mut found = Vec::new();
-        for record in Records::of(&piece) {
+        for record in Records::of(piece) {
             match record {
                 Ok(record) => buffer.record(record, &mut found),
+                Err(_) if cut => {}
                 Err(bytes) => found.push((buffer.order, None, What::Undecodable(bytes.0 as u64))),
             }
         }
         for (order, time, what) in found {
-            let item = self.ordered(channel.clone(), data.cpu, order, what);
+            let item = self.ordered(channel.clone(), cpu, order, what);
             out.push(Item { time: time.or(item.time), ..item });
         }
         if let Some(item) = out.get_mut(first) {

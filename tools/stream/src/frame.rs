@@ -28,6 +28,10 @@ pub enum Frame {
     Clock(Clock),
     /// What a buffer holds next.
     Data(Data),
+    /// The data before it, which was `unsure`, is what the guest wrote.
+    Sure {},
+    /// The data before it, which was `unsure`, is worthless: the guest wrote over it while it was sent.
+    Torn {},
     /// Something is missing here.
     Lost(Lost),
     /// A last word.
@@ -105,6 +109,9 @@ pub struct Data {
     /// It was cut: the next data of this buffer goes on where this ends.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
+    /// Sent out of the guest's own pages: the frame behind it, `sure` or `torn`, says what it is worth. Never in a file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsure: bool,
 }
 
 /// What is missing. What the guest says of it is passed on as it is.
@@ -245,6 +252,9 @@ mod tests {
             r#"{"frame":"clock","offset_ns":-5,"error_ns":120000}"#,
             r#"{"frame":"data","export":1,"cpu":0,"bytes":4096}"#,
             r#"{"frame":"data","export":1,"cpu":null,"bytes":4096,"more":true}"#,
+            r#"{"frame":"data","export":1,"cpu":0,"bytes":4096,"unsure":true}"#,
+            r#"{"frame":"sure"}"#,
+            r#"{"frame":"torn"}"#,
             r#"{"frame":"lost","export":1,"cpu":0,"sub_buffers":2,"bytes":131072,"writes":7}"#,
             r#"{"frame":"words","export":1,"name":"panic","bytes":512}"#,
             r#"{"frame":"words","name":"panic","bytes":512}"#,

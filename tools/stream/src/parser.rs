@@ -5,7 +5,7 @@ use std::mem;
 
 use serde::Deserialize;
 
-use crate::frame::{Frame, LINE_MAX, PAYLOAD_MAX};
+use crate::frame::{Data, Frame, LINE_MAX, PAYLOAD_MAX};
 
 /// What a line begins with after which reading goes on when something before it could not be read.
 const BEGINNING: &[u8] = b"\n{\"frame\":\"";
@@ -13,19 +13,22 @@ const BEGINNING: &[u8] = b"\n{\"frame\":\"";
 /// A frame with its raw bytes, or bytes that are none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A frame of this version. Those of newer ones are passed over.
+    /// A frame of this version. Those of newer ones are passed over. Data is what the guest wrote: what was not sure of it is
+    /// given when it is, or not at all.
     Frame(Frame, Vec<u8>),
     /// So many bytes are no frame; what comes next is one again.
     Unreadable(u64),
 }
 
-/// Takes bytes, gives frames. It holds no more than one frame and what it was given last.
+/// Takes bytes, gives frames. It holds no more than two frames and what it was given last.
 #[derive(Debug)]
 pub struct Parser {
     buffer: Vec<u8>,
     /// Bytes of `buffer` that are done with.
     start: usize,
     state: State,
+    /// Data of which the next frame says what it is worth.
+    unsure: Option<(Data, Vec<u8>)>,
 }
 
 #[derive(Debug)]
@@ -49,7 +52,7 @@ struct Sized {
 
 impl Default for Parser {
     fn default() -> Self {
-        Self { buffer: Vec::new(), start: 0, state: State::Line(0) }
+        Self { buffer: Vec::new(), start: 0, state: State::Line(0), unsure: None }
     }
 }
 
@@ -106,7 +109,9 @@ impl Parser {
                     let State::Payload(frame, _) = mem::replace(&mut self.state, State::Line(0)) else {
                         unreachable!("it was this state a moment ago");
                     };
-                    return Some(Entry::Frame(frame, payload));
+                    if let Some(entry) = self.settle(frame, payload) {
+                        return Some(entry);
+                    }
                 }
                 State::Skip(bytes) => {
                     let passed = (*bytes).min(there.len());
@@ -138,12 +143,31 @@ impl Parser {
         let left = (self.buffer.len() - self.start) as u64;
         self.buffer.clear();
         self.start = 0;
+        let left = left + self.unsure.take().map_or(0, |(_, payload)| payload.len() as u64);
         let unread = match mem::replace(&mut self.state, State::Line(0)) {
             State::Lost(lost) => lost + left,
             State::Payload(_, line) => line as u64 + left,
             State::Line(_) | State::Skip(_) => left,
         };
         (unread > 0).then_some(Entry::Unreadable(unread))
+    }
+
+    /// What there is to give when a frame is there.
+    fn settle(&mut self, frame: Frame, payload: Vec<u8>) -> Option<Entry> {
+        let unsure = self.unsure.take();
+        match (frame, unsure) {
+            (Frame::Data(data), None) if data.unsure => {
+                self.unsure = Some((data, payload));
+                None
+            }
+            (Frame::Sure {}, Some((data, payload))) => {
+                Some(Entry::Frame(Frame::Data(Data { unsure: false, ..data }), payload))
+            }
+            (Frame::Sure {} | Frame::Torn {}, _) => None,
+            (frame, None) => Some(Entry::Frame(frame, payload)),
+            // Nobody says what it is worth. The frame that came instead goes with it: no writer of ours does that.
+            (_, Some((_, unsure))) => Some(Entry::Unreadable((unsure.len() + payload.len()) as u64)),
+        }
     }
 
     /// So many bytes cannot be read.
@@ -180,7 +204,9 @@ mod tests {
     }
 
     fn data(bytes: &[u8]) -> Vec<u8> {
-        let mut out = Frame::Data(Data { export: 1, cpu: Some(0), bytes: bytes.len(), more: false }).line();
+        let mut out =
+            Frame::Data(Data { export: 1, cpu: Some(0), bytes: bytes.len(), more: false, unsure: false })
+                .line();
         out.extend_from_slice(bytes);
         out
     }
@@ -231,6 +257,29 @@ mod tests {
                 assert_eq!(entries, Vec::from_iter(wanted.clone()), "in pieces of {piece}");
             }
         }
+    }
+
+    #[test]
+    fn data_that_is_not_sure_waits_for_the_frame_behind_it() {
+        let unsure = |bytes: &[u8]| {
+            let data = Data { export: 1, cpu: None, bytes: bytes.len(), more: false, unsure: true };
+            [&*Frame::Data(data).line(), bytes].concat()
+        };
+        let mut parser = Parser::new();
+        parser.push(&unsure(b"abc"));
+        assert_eq!(parser.next_entry(), None);
+        parser.push(&Frame::Sure {}.line());
+        let Some(Entry::Frame(Frame::Data(data), payload)) = parser.next_entry() else { panic!("no data") };
+        assert!(payload == b"abc" && !data.unsure);
+        parser.push(
+            &[unsure(b"xyz"), Frame::Torn {}.line(), clock(1).line(), unsure(b"1234"), clock(2).line()]
+                .concat(),
+        );
+        assert_eq!(parser.next_entry(), Some(Entry::Frame(clock(1), vec![])));
+        assert_eq!(parser.next_entry(), Some(Entry::Unreadable(4)));
+        parser.push(&[clock(3).line(), unsure(b"12345")].concat());
+        assert_eq!(parser.next_entry(), Some(Entry::Frame(clock(3), vec![])));
+        assert_eq!((parser.next_entry(), parser.finish()), (None, Some(Entry::Unreadable(5))));
     }
 
     #[test]

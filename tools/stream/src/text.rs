@@ -6,7 +6,7 @@
 //!     stack:
 //!       panic+0x10c/0x2f6
 //!       do_exit+0x8f6/0xae0
-//! 2026-03-01T12:34:57.000103Z web1 sched cpu1 -- 17 records lost: 17 writes refused by a full buffer
+//! 2026-03-01T12:34:57.000103Z web1 sched cpu1 -- lost: 17 records (17 writes refused by a full buffer)
 //! ```
 //!
 //! All text that a guest may have written goes through [`printable`].
@@ -48,7 +48,7 @@ pub fn write(out: &mut String, item: &Item) {
     match &item.what {
         What::Record { header, payload, last_words } => record(out, item, header, payload, *last_words),
         What::Raw(bytes) => {
-            let _ = writeln!(out, " {} bytes", bytes.len());
+            let _ = writeln!(out, " {}", many(bytes.len() as u64, "byte"));
             raw(out, bytes);
         }
         What::Started => {
@@ -56,7 +56,7 @@ pub fn write(out: &mut String, item: &Item) {
             let (buffers, owner) =
                 export.map_or((0, ""), |export| (export.cpus.len(), export.owner.as_str()));
             let owner = if owner.is_empty() { String::new() } else { format!(" of {}", printable(owner)) };
-            let _ = writeln!(out, " -- channel{owner}, {buffers} buffers");
+            let _ = writeln!(out, " -- channel{owner}, {}", many(buffers as u64, "buffer"));
             for (number, problem) in item
                 .channel
                 .iter()
@@ -73,12 +73,12 @@ pub fn write(out: &mut String, item: &Item) {
         What::Disorder { expected, found } => {
             let _ = writeln!(out, " -- sequence number {found}, where {expected} should follow");
         }
-        What::Undecodable(bytes) => drop(writeln!(out, " -- undecodable: {bytes} bytes")),
+        What::Undecodable(bytes) => drop(writeln!(out, " -- undecodable: {}", many(*bytes, "byte"))),
         What::Ended { reason, lost } => {
             let _ = write!(out, " -- {}", ended(*reason));
             match lost {
                 0 => out.push('\n'),
-                lost => drop(writeln!(out, "; {lost} records of it were lost in all")),
+                lost => drop(writeln!(out, "; lost in all: {}", many(*lost, "record"))),
             }
         }
         What::Gone(gone) => {
@@ -93,7 +93,7 @@ pub fn write(out: &mut String, item: &Item) {
 
 fn record(out: &mut String, item: &Item, header: &Header, payload: &[u8], last_words: bool) {
     let Some(event) = item.event() else {
-        let _ = writeln!(out, " event {}, {} bytes", header.event, payload.len());
+        let _ = writeln!(out, " event {}, {}", header.event, many(payload.len() as u64, "byte"));
         return raw(out, payload);
     };
     let values = value::decode(event, payload);
@@ -151,19 +151,23 @@ fn raw(out: &mut String, bytes: &[u8]) {
 fn lost(out: &mut String, loss: &Loss) {
     let mut why = Vec::new();
     if loss.sub_buffers > 0 {
-        why.push(format!("{} sub-buffers overwritten before they were read", loss.sub_buffers));
+        why.push(format!("{} overwritten before being read", many(loss.sub_buffers, "sub-buffer")));
     }
     if loss.bytes > 0 {
-        why.push(format!("{} bytes", loss.bytes));
+        why.push(many(loss.bytes, "byte"));
     }
     if loss.writes > 0 {
-        why.push(format!("{} writes refused by a full buffer", loss.writes));
+        why.push(format!("{} refused by a full buffer", many(loss.writes, "write")));
     }
     let _ = match loss.records {
-        Some(records) if why.is_empty() => writeln!(out, "{records} records lost"),
-        Some(records) => writeln!(out, "{records} records lost: {}", why.join(", ")),
+        Some(records) if why.is_empty() => writeln!(out, "lost: {}", many(records, "record")),
+        Some(records) => writeln!(out, "lost: {} ({})", many(records, "record"), why.join(", ")),
         None => writeln!(out, "lost: {}", why.join(", ")),
     };
+}
+
+fn many(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn ended(reason: EndReason) -> &'static str {

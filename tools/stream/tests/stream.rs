@@ -99,11 +99,11 @@ fn what_is_lost_is_said_where_it_is_missing_and_once() {
         [
             "+0.000000s web1 c cpu0 e n=0",
             "+0.000000s web1 c cpu1 e n=0",
-            "+0.000000s web1 c cpu0 -- 3 records lost: 3 writes refused by a full buffer",
+            "+0.000000s web1 c cpu0 -- lost: 3 records (3 writes refused by a full buffer)",
             "+0.000000s web1 c cpu0 e n=4",
             "+0.000000s web1 c cpu0 e n=5",
-            "+0.000000s web1 c cpu0 -- 2 records lost",
-            "+0.000000s web1 c -- the channel was closed by its module; 5 records of it were lost in all",
+            "+0.000000s web1 c cpu0 -- lost: 2 records",
+            "+0.000000s web1 c -- the channel was closed by its module; lost in all: 5 records",
         ]
     );
 }
@@ -142,7 +142,7 @@ fn a_piece_that_came_in_parts_is_whole() {
     let whole = record(1, 0, 1, 0, &text_field(&"x".repeat(3000)));
     for (at, part) in whole.chunks(1000).enumerate() {
         let more = at < 3;
-        made.frame(&Frame::Data(Data { export: 1, cpu: None, bytes: part.len(), more }));
+        made.frame(&Frame::Data(Data { export: 1, cpu: None, bytes: part.len(), more, unsure: false }));
         made.bytes.extend_from_slice(part);
     }
     let items = shown(&made.bytes);
@@ -150,6 +150,22 @@ fn a_piece_that_came_in_parts_is_whole() {
     let cut = made.bytes.len() - 1040;
     made.bytes.truncate(cut);
     assert!(!text(&shown(&made.bytes)).contains(" e s="));
+}
+
+/// The guest wrote over the rest of a piece after its beginning had been sent.
+#[test]
+fn what_is_whole_of_a_piece_that_was_overwritten_counts() {
+    let mut made = Made::new();
+    made.export(1, "c", "e n:u8", &[Some(0)]);
+    let piece = [record(1, 0, 1, 0, b"a"), record(1, 0, 2, 1, b"b"), record(1, 0, 3, 2, b"c")].concat();
+    made.frame(&Frame::Data(Data { export: 1, cpu: Some(0), bytes: 70, more: true, unsure: false }));
+    made.bytes.extend_from_slice(&piece[..70]);
+    made.frame(&Frame::Lost(Lost { export: 1, cpu: Some(0), sub_buffers: 1, bytes: 26, writes: 0 }));
+    made.data(1, Some(0), &record(1, 0, 4, 3, b"d"));
+    let shown = text(&shown(&made.bytes));
+    let lines: Vec<_> = shown.lines().skip(1).map(|line| line.split_once("cpu0 ").unwrap().1).collect();
+    let lost = "-- lost: 1 record (1 sub-buffer overwritten before being read, 26 bytes)";
+    assert_eq!(lines, ["e n=97", "e n=98", lost, "e n=100"]);
 }
 
 #[test]

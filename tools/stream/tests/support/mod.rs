@@ -50,7 +50,7 @@ impl Made {
     }
 
     pub fn data(&mut self, export: u32, cpu: Cpu, bytes: &[u8]) {
-        self.frame(&Frame::Data(Data { export, cpu, bytes: bytes.len(), more: false }));
+        self.frame(&Frame::Data(Data { export, cpu, bytes: bytes.len(), more: false, unsure: false }));
         self.bytes.extend_from_slice(bytes);
     }
 

@@ -118,7 +118,7 @@ pub(crate) enum Command {
     /// A group is a probe module that was built for the guest's kernel; vesper probes lists those that are there. With events
     /// named, only these are probed. What they record is read with vesper tail.
     #[command(
-        after_help = "Examples:\n  vesper probe web1 panic\n  vesper probe web1 signal:kill oom -- buffer_kib=256\n\nProbes for another kernel are built with: cargo xtask kmod --kernel RELEASE"
+        after_help = "Examples:\n  vesper probe web1 panic\n  vesper probe web1 oom signal:exit -- names=nginx\n\nProbes for another kernel are built with: cargo xtask kmod --kernel RELEASE"
     )]
     Probe(Probe),
     /// Take shipped probes out of a guest's kernel
