@@ -81,3 +81,32 @@ usage() {
   files_=$(ls /proc/$(daemon)/fd | grep -c .)
   echo "grants=$grants_ ports=$ports_ dom0-ports=$own_ nodes=$nodes_ backend-nodes=$back_ descriptors=$files_"
 }
+
+# What guests record. start_tail FILE ARGUMENT…: `vesper tail` in the background, as JSON, into FILE.
+start_tail() {
+  tail_=$1; shift
+  vesper tail --follow --format json "$@" > $tail_ 2> $tail_.err &
+  tail_pid=$!
+}
+# has_line FILE TEXT…: one line of the file holds all of them.
+has_line() {
+  found_=$(cat $1); shift
+  for text_ in "$@"; do found_=$(printf '%s\n' "$found_" | grep -F -e "$text_") || return 1; done
+}
+# expect_line SECONDS FILE TEXT…: within that time.
+expect_line() {
+  limit_=$1; file_=$2; shift 2
+  until_=$(($(cut -d. -f1 /proc/uptime) + limit_))
+  until has_line $file_ "$@"; do
+    if [ $(cut -d. -f1 /proc/uptime) -ge $until_ ]; then
+      tail -n 20 $file_ | cut -c1-600; cat $file_.err 2> /dev/null
+      fail "no line with $* within $limit_ s"
+    fi
+    usleep 50000
+  done
+  echo "-- seen: $*"
+}
+# field NAME LINE…: the number or word that a JSON line has under that name.
+field() { name_=$1; shift; printf '%s\n' "$*" | sed -n "s/.*\"$name_\":\"\\{0,1\\}\\([^,\"}]*\\).*/\\1/p" | head -n 1; }
+# written: records that the channels of guest 1 were given, those that found no room included, by the guest's own count.
+written() { vesper channels 1 --json | grep -o '"records":[0-9]*' | cut -d: -f2 | awk '{ n += $1 } END { print n + 0 }'; }

@@ -82,7 +82,7 @@ impl Guests {
         archive.file("/lab/setup", 0o755, include_bytes!("../guest/setup"));
         archive.file("/lab/agent", 0o755, include_bytes!("../guest/agent"));
         archive.file("/lab/freeze", 0o755, include_bytes!("../guest/freeze"));
-        archive.host_file("/lab/realtime-spin", &program("realtime-spin")?)?;
+        archive.host_file("/lab/realtime-spin", &program("guest/realtime-spin")?)?;
         for added in &self.added {
             archive.host_file(&added.to, &added.from)?;
         }
@@ -101,10 +101,10 @@ impl Guests {
     }
 }
 
-/// Builds a program of `lab/guest`, static: for what busybox has no applet.
-pub fn program(name: &str) -> Result<PathBuf> {
-    let source = paths::workspace().join("lab/guest").join(format!("{name}.c"));
-    let program = paths::lab().join(name);
+/// Builds a program of `lab` (`guest/timed`), static: for what busybox has no applet.
+pub fn program(source: &str) -> Result<PathBuf> {
+    let program = paths::lab().join(source.rsplit('/').next().unwrap_or_default());
+    let source = paths::workspace().join("lab").join(format!("{source}.c"));
     let age = |path: &PathBuf| path.metadata().and_then(|about| about.modified());
     if !age(&program).is_ok_and(|built| age(&source).is_ok_and(|written| written < built)) {
         std::fs::create_dir_all(paths::lab())

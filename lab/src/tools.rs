@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{command, paths, progress};
+use crate::session::Added;
+use crate::{command, guest, paths, progress};
 
 /// The only target whose static C library every Debian toolchain brings along (libc6-dev).
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -36,6 +37,31 @@ pub fn build_next() -> Result<PathBuf> {
     let dir = paths::target().join("lab-static-next");
     let built = build_in(&dir, &["vesperd"], " --cfg vesper_next_protocol")?;
     built.into_iter().next().context("one program was asked for")
+}
+
+/// libvesper as other programs get it, a C program that uses it (`watch`), and the programs that check what probes write:
+/// files for dom0.
+pub fn for_programs() -> Result<Vec<Added>> {
+    let dir = paths::target().join("lab-shared");
+    progress::step("building libvesper (shared)", || {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(paths::workspace()).env_remove("RUSTFLAGS");
+        cargo.args(["build", "--release", "-p", "libvesper", "--target-dir"]).arg(&dir);
+        command::output(&mut cargo).map(|_| ())
+    })?;
+    let library = dir.join("release/libvesper.so");
+    let source = paths::workspace().join("tools/libvesper");
+    let watch = dir.join("watch");
+    let mut cc = Command::new("cc");
+    cc.args(["-O2", "-D_GNU_SOURCE", "-o"]).arg(&watch).arg(source.join("examples/watch.c"));
+    cc.arg("-I").arg(source.join("include")).arg(&library);
+    command::output(&mut cc)?;
+    let added = |from: PathBuf, to: &str| Added { from, to: to.to_string() };
+    Ok(vec![
+        added(library, "/lib/x86_64-linux-gnu/libvesper.so.0"),
+        added(watch, "/usr/bin/watch-guest"),
+        added(guest::program("dom0/count-numbers")?, "/usr/bin/count-numbers"),
+    ])
 }
 
 fn build_in(dir: &Path, names: &[&str], flags: &str) -> Result<Vec<PathBuf>> {

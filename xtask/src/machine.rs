@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machine that a lab command asks for, with everything built that goes into it.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use vesper_lab::guest::{Guests, Kind};
 use vesper_lab::scenario::Needs;
@@ -60,6 +61,8 @@ impl Platform {
         if !bare {
             vesper = tools::build()?;
             added = samples(&kernel)?;
+            added.extend(probes(&kernel::release(&kernel)?)?);
+            added.extend(tools::for_programs()?);
             if needs.frontend {
                 front.push(kmod::build(Some(&kernel::release(&kernel)?), None)?.join("vesper_front.ko"));
             }
@@ -99,26 +102,31 @@ pub fn sample_modules(wanted: &str) -> Result<PathBuf> {
 fn samples(wanted: &str) -> Result<Vec<Added>> {
     let dir = sample_modules(wanted)?;
     let other = if kernel::release(wanted)?.starts_with("6.1.") { "6.12" } else { "6.1" };
-    let mut added = Vec::new();
-    for name in [
-        "answer.ko",
-        "busy.ko",
-        "einit.ko",
-        "unknown_symbol.ko",
-        "slowinit.ko",
-        "big.ko",
-        "big.crc32",
-        "mib.ko",
-        "oops.ko",
-        "paper.ko",
-        "nostop.ko",
-    ] {
-        added.push(Added { from: dir.join(name), to: format!("/lab/modules/{name}") });
-    }
+    let mut added = files(&dir, &[".ko", ".crc32"], "/lab/modules")?;
     added.push(Added {
         from: sample_modules(other)?.join("answer.ko"),
         to: "/lab/modules/other/answer.ko".to_string(),
     });
+    Ok(added)
+}
+
+/// The probes that ship, where `vesper probe` looks for them in dom0.
+fn probes(release: &str) -> Result<Vec<Added>> {
+    let dir = kmod::build(Some(release), None)?.join("probes");
+    files(&dir, &[".ko"], &format!("/usr/lib/vesper/probes/{release}"))
+}
+
+/// The files of `dir` that end so, for the folder `to` of dom0.
+fn files(dir: &Path, endings: &[&str], to: &str) -> Result<Vec<Added>> {
+    let mut added = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let from = entry?.path();
+        let name = from.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if endings.iter().any(|ending| name.ends_with(ending)) {
+            added.push(Added { from, to: format!("{to}/{name}") });
+        }
+    }
+    added.sort_by(|a, b| a.to.cmp(&b.to));
     Ok(added)
 }
 

@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(900);
 pub fn run() -> Result<()> {
     let platform = Platform::default();
     let mut lab = platform.compose(&Needs { guests: 4, ..Needs::default() }, false)?;
-    let timed = Added { from: guest::program("timed")?, to: "/lab/timed".to_string() };
+    let timed = Added { from: guest::program("guest/timed")?, to: "/lab/timed".to_string() };
     let module = sample_modules(&platform.kernel)?.join("mib.ko");
     lab.guests.added = vec![timed.clone(), Added { from: module, to: "/lab/mib.ko".to_string() }];
     lab.added.push(timed);

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Records on demand:
+ *   echo 3 > /sys/module/urgent/parameters/urgent    three urgent ones
+ *   echo 3 > /sys/module/urgent/parameters/quiet     three that may wait
+ *   echo hello > /sys/module/urgent/parameters/text  one with that text
+ */
+#include <linux/export.h>
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+#include <linux/relay.h>
+#include <vesper/relay.h>
+
+static ulong subbuf_size = 1 << 20;
+module_param(subbuf_size, ulong, 0444);
+static ulong n_subbufs = 2;
+module_param(n_subbufs, ulong, 0444);
+
+enum { URGENT = 1, QUIET, TEXT };
+static const char schema[] =
+	"urgent number:u32 filler:str\n"
+	"quiet number:u32 filler:str\n"
+	"text text:str\n";
+
+static struct rchan *chan;
+
+/* For a module that wants to hold this one. */
+void vesper_urgent_here(void);
+void vesper_urgent_here(void)
+{
+}
+EXPORT_SYMBOL_GPL(vesper_urgent_here);
+
+static int write_records(const char *value, u16 type, u16 flags)
+{
+	u8 room[40];
+	uint count, i;
+	int err = kstrtouint(value, 0, &count);
+
+	for (i = 0; !err && chan && i < count; i++) {
+		struct vesper_payload payload = VESPER_PAYLOAD(room);
+
+		vesper_put_u32(&payload, i);
+		vesper_put_str(&payload, "0123456789012345678901");
+		/* What finds no room is counted by the channel. */
+		vesper_record(chan, type, flags, room, payload.at - room);
+	}
+	return err;
+}
+
+static int urgent_set(const char *value, const struct kernel_param *kp)
+{
+	return write_records(value, URGENT, VESPER_URGENT);
+}
+
+static int quiet_set(const char *value, const struct kernel_param *kp)
+{
+	return write_records(value, QUIET, 0);
+}
+
+static int text_set(const char *value, const struct kernel_param *kp)
+{
+	u8 room[1024];
+	struct vesper_payload payload = VESPER_PAYLOAD(room);
+
+	if (!chan)
+		return -ENODEV;
+	vesper_put_str(&payload, value);
+	return vesper_record(chan, TEXT, vesper_payload_flags(&payload), room,
+			     payload.at - room);
+}
+
+static const struct kernel_param_ops urgent_ops = { .set = urgent_set };
+module_param_cb(urgent, &urgent_ops, NULL, 0200);
+static const struct kernel_param_ops quiet_ops = { .set = quiet_set };
+module_param_cb(quiet, &quiet_ops, NULL, 0200);
+static const struct kernel_param_ops text_ops = { .set = text_set };
+module_param_cb(text, &text_ops, NULL, 0200);
+
+static struct dentry *no_file(const char *filename, struct dentry *parent,
+			      umode_t mode, struct rchan_buf *buf,
+			      int *is_global)
+{
+	/* relay takes NULL for a failure, and does not look at what it gets. */
+	return (struct dentry *)buf;
+}
+
+static int no_file_removed(struct dentry *dentry)
+{
+	return 0;
+}
+
+static const struct rchan_callbacks callbacks = {
+	.subbuf_start = virtrelay_subbuf_start_callback,
+	.create_buf_file = no_file,
+	.remove_buf_file = no_file_removed,
+};
+
+static int __init urgent_init(void)
+{
+	struct rchan *opened;
+	int err;
+
+	opened = relay_open(NULL, NULL, subbuf_size, n_subbufs, &callbacks, NULL);
+	if (!opened)
+		return -ENOMEM;
+	err = vesper_export_start(opened, "urgent", schema);
+	if (err)
+		relay_close(opened);
+	else
+		chan = opened;
+	return err;
+}
+
+static void __exit urgent_exit(void)
+{
+	relay_export_stop("urgent");
+	relay_close(chan);
+}
+
+module_init(urgent_init);
+module_exit(urgent_exit);
+MODULE_DESCRIPTION("VESPER sample: records on demand");
+MODULE_LICENSE("GPL");

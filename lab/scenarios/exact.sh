@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Numbered records as fast as the guest can, to a reader that is fast, slow, absent, or killed and started again: what is
+# received and what is lost is what was written; none twice, none torn. 10 million records in all.
+#: limit=900 alone memory=256
+total=0
+# check FILE: the line of count-numbers, against the guest's own count.
+check() {
+  cat $1
+  line=$(head -n 1 $1)
+  case $line in *" repeated=0 torn=0") ;; *) fail "$2: a record twice, or torn" ;; esac
+  [ $(wc -l < $1) = 1 ] || fail "$2: the stream ended within a record"
+  eval "$line"
+  total=$((total + received))
+}
+# run RECORDS: writes so many, waits until they are written.
+begin() { expect_status 0 vesper insmod 1 /usr/lib/vesper/probes/*/numbers.ko count=$1 subbuf_size=65536 n_subbufs=32 "$2"; }
+finished() { [ "$(guest 1 'cat /sys/module/vesper_numbers/parameters/run')" = N ]; }
+note "a fast reader"
+begin 6000000 run=0
+vesper tail 1/numbers --format raw --follow | count-numbers > /tmp/fast &
+reader=$!
+guest 1 'echo 1 > /sys/module/vesper_numbers/parameters/run'
+wait_for 300 "6 million records" finished
+sleep 1
+all=$(written)
+expect_status 0 vesper rmmod 1 vesper_numbers
+wait $reader
+check /tmp/fast "fast"
+expect_equal "received, missing and lost at the end" $((received + missing + all - next)) 6000000
+note "a slow reader"
+begin 2000000 run=0
+vesper tail 1/numbers --format raw --follow | { while dd bs=4096 count=4 2> /dev/null | grep -c . > /dev/null; do break; done; usleep 3000000; cat; } > /dev/null &
+reader=$!
+cat /run/vesper/1/numbers/cpu0 | { usleep 3000000; cat; } | count-numbers > /tmp/slow &
+second=$!
+usleep 500000
+guest 1 'echo 1 > /sys/module/vesper_numbers/parameters/run'
+wait_for 300 "2 million records" finished
+sleep 1
+all=$(written)
+expect_status 0 vesper rmmod 1 vesper_numbers
+wait $reader; wait $second
+check /tmp/slow "slow"
+expect_equal "received, missing and lost at the end" $((first + received + missing + all - next)) 2000000
+note "no reader, then one that is killed, then another"
+begin 2000000 run=0
+guest 1 'echo 1 > /sys/module/vesper_numbers/parameters/run'
+cat /run/vesper/1/numbers/cpu0 > /dev/null &
+killed=$!
+sleep 1
+kill -9 $killed
+cat /run/vesper/1/numbers/cpu0 | count-numbers > /tmp/again &
+reader=$!
+wait_for 300 "2 million records" finished
+sleep 1
+all=$(written)
+expect_status 0 vesper rmmod 1 vesper_numbers
+wait $reader
+check /tmp/again "again"
+expect_equal "before it, received, missing and lost at the end" $((first + received + missing + all - next)) 2000000
+note "$total records received"
+check_works 1
