@@ -61,6 +61,7 @@ pub fn for_programs() -> Result<Vec<Added>> {
         added(library, "/lib/x86_64-linux-gnu/libvesper.so.0"),
         added(watch, "/usr/bin/watch-guest"),
         added(guest::program("dom0/count-numbers")?, "/usr/bin/count-numbers"),
+        added(guest::program("dom0/arrivals")?, "/usr/bin/arrivals"),
     ])
 }
 

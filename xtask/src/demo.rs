@@ -13,16 +13,16 @@ use vesper_lab::session;
 use crate::lab::boot_step;
 use crate::machine::Platform;
 
-/// Time for the script: seven steps of a few seconds each, on a slow machine.
+/// Time for the script: nine steps of a few seconds each, on a slow machine.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Runs the demo.
 pub fn main(platform: &Platform) -> Result<ExitCode> {
     let mut account = Account::new();
-    println!("Loading a kernel module into a running Xen guest whose user space is stopped.\n");
+    println!("Probes in a running Xen guest whose user space is stopped, and what they tell.\n");
     let lab = platform.compose(&Needs::default(), false)?;
     session::provide(&lab)?;
-    account.step("packages fetched and unpacked, daemon, command, guest module and sample built");
+    account.step("packages fetched and unpacked, daemon, command, guest module and probes built");
     println!("\nBooting Xen {}, dom0 and a {} guest in QEMU's software CPU.", platform.xen, platform.guest);
     let outcome = session::run(&lab, include_str!("demo.sh"), LIMIT, &mut |event| match event {
         Event::Output(bytes) => {
