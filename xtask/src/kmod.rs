@@ -13,6 +13,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::probes;
+
 /// Folders and files that the module is made of, from the project's root.
 const INPUTS: [&str; 5] = ["xenfront", "ring/src", "ring/Cargo.toml", "Cargo.toml", "xtask/src/kmod"];
 const MODULE: &str = "vesper_front.ko";
@@ -21,8 +23,8 @@ const SYMVERS: &str = "Module.symvers";
 const HEADER: &str = "include/vesper/relay.h";
 
 /// Builds the module for `kernel`, by default the running kernel if its headers are installed, else the newest kernel
-/// whose headers are. Leaves `vesper_front.ko`, `Module.symvers` and `include/vesper/relay.h` in `out`, by default
-/// `target/kmod/VERSION`, and returns that folder.
+/// whose headers are. Leaves `vesper_front.ko`, `Module.symvers`, `include/vesper/relay.h` and the probes (see [`probes`])
+/// in `out`, by default `target/kmod/VERSION`, and returns that folder.
 ///
 /// # Errors
 ///
@@ -34,10 +36,12 @@ pub fn build(kernel: Option<&str>, out: Option<&Path>) -> Result<PathBuf> {
         None => default_kernel()?,
     };
     let place = build_in("target/kmod", &kernel, "")?;
+    probes::build(&headers(&kernel)?, &place)?;
     let Some(out) = out else { return Ok(place) };
     for file in [MODULE, SYMVERS, HEADER] {
         copy(&place.join(file), &out.join(file))?;
     }
+    probes::copy_built(&place, out)?;
     Ok(out.to_owned())
 }
 

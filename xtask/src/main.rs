@@ -7,6 +7,7 @@ mod dist;
 mod kmod;
 mod lab;
 mod machine;
+mod probes;
 mod test;
 
 use std::path::PathBuf;
@@ -45,7 +46,7 @@ enum Command {
         #[arg(value_name = "NAME")]
         which: Vec<String>,
     },
-    /// Builds the guest's kernel module: target/kmod/VERSION/{vesper_front.ko,Module.symvers}.
+    /// Builds the guest's kernel modules: target/kmod/VERSION/{vesper_front.ko,probes/*.ko}.
     Kmod {
         /// The kernel it is for: a series (6.1, 6.12) or a release whose headers are installed.
         #[arg(long, value_name = "VERSION", default_value = "6.1")]
