@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Readers: what each of them has read, and what it is given next.
+//! Readers: what each of them is given next.
 
-use crate::{Channel, Piece};
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+use crate::buffer::Step;
+use crate::seen::TRIES;
+use crate::{Channel, Piece};
 
 /// Where a new reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +21,11 @@ pub enum Start {
 #[derive(Debug)]
 pub enum Next {
     /// Bytes, never none; all of one sub-buffer, without padding. A writer's record is never cut by the end of a
-    /// sub-buffer. It comes again until [`Reader::advance`] has passed it.
+    /// sub-buffer. They come again until [`Reader::advance`] has passed them.
     Data(Piece),
     /// Something is missing here. It is told once.
     Lost(Lost),
-    /// Nothing now. The guest was asked to kick when there is more, so [`Channel::wait`] misses nothing.
+    /// Nothing now. The guest was asked to kick when there is more, so that [`Channel::wait`] misses nothing.
     Nothing,
     /// Nothing will come any more.
     End,
@@ -39,24 +43,89 @@ pub struct Lost {
 }
 
 /// One reader of a channel. Dropped, it holds nothing back any more.
-pub struct Reader {}
+pub struct Reader {
+    channel: Arc<Channel>,
+    id: u64,
+}
 
-#[allow(unused_variables, reason = "signatures first")]
 impl Reader {
+    pub(crate) fn new(channel: Arc<Channel>, id: u64) -> Self {
+        Self { channel, id }
+    }
+
     /// The channel.
     pub fn channel(&self) -> &Arc<Channel> {
-        unimplemented!()
+        &self.channel
     }
 
     /// What comes next in that buffer (0 up to [`Channel::buffers`]). Takes nothing away, except a loss, which is told
     /// once.
     pub fn next(&mut self, buffer: usize) -> Next {
-        unimplemented!()
+        let inner = self.channel.read();
+        let Some(slot) = inner.buffers.get(buffer) else {
+            return if inner.closed { Next::End } else { Next::Nothing };
+        };
+        let (mut state, at) = (slot.lock(), slot.mapped.as_ref());
+        let Some(mut cursor) = state.cursors.get(&self.id).copied() else { return Next::End };
+        let mut asked = false;
+        if let Some(at) = at {
+            state.look(at);
+        }
+        let mut step = Step::Nothing;
+        for _ in 0..TRIES {
+            step = state.step(&mut cursor, at);
+            state.cursors.insert(self.id, cursor);
+            let Some(at) = at.filter(|_| matches!(step, Step::Nothing) && !state.seen.ended) else { break };
+            if !state.ask(at) {
+                break;
+            }
+            asked = true;
+            fence(Ordering::SeqCst);
+            if !state.look(at) {
+                break;
+            }
+        }
+        let over = inner.closed || (at.is_some() && state.seen.ended);
+        let raise = asked && state.missed;
+        drop(state);
+        drop(inner);
+        if raise {
+            self.channel.signal.raise();
+        }
+        match step {
+            Step::Data { number, offset, bytes, kept } => {
+                Next::Data(Piece::new(Arc::clone(&self.channel), buffer, (number, offset), bytes, kept))
+            }
+            Step::Lost(lost) => Next::Lost(lost),
+            Step::Nothing if over => Next::End,
+            Step::Nothing => Next::Nothing,
+        }
     }
 
     /// Takes the first `bytes` bytes of a piece that [`next`](Self::next) gave as read. A piece that does not begin where
     /// the reader stands (of another reader, or passed before) changes nothing.
     pub fn advance(&mut self, piece: &Piece, bytes: usize) {
-        unimplemented!()
+        let inner = self.channel.read();
+        let Some(slot) = inner.buffers.get(piece.buffer()) else { return };
+        let (mut state, at) = (slot.lock(), slot.mapped.as_ref());
+        let bytes = bytes.min(piece.len()) as u32;
+        let mut raise = false;
+        if state.advance(self.id, piece.place(), bytes, at)
+            && let Some(at) = at.filter(|_| !state.seen.ended)
+        {
+            state.look(at);
+            raise = state.ask(at) && state.missed;
+        }
+        drop(state);
+        drop(inner);
+        if raise {
+            self.channel.signal.raise();
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.channel.remove_reader(self.id);
     }
 }

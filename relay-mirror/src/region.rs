@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Memory shared with the guest.
+//! Memory shared with the guest, as it is handed to the mirror.
 
 use std::ptr::NonNull;
+
+use vesper_ring::wire::PAGE_SIZE;
+use vesper_ring::wire::listener::{CONSUMED_PAGES, Geometry};
 
 /// Memory of the guest that is mapped here. Dropping it unmaps it.
 ///
@@ -49,4 +52,22 @@ pub enum BadRegions {
         /// Sub-buffers of a buffer of the part.
         subbufs: u32,
     },
+}
+
+impl Regions {
+    /// Whether all that the geometry has lies within the memory.
+    pub(crate) fn check(&self, geometry: &Geometry) -> Result<(), BadRegions> {
+        let wanted = [
+            ("positions", &self.positions, geometry.positions_pages()),
+            ("consumed page", &self.consumed, CONSUMED_PAGES),
+            ("data", &self.data, geometry.data_pages()),
+        ];
+        for (what, region, pages) in wanted {
+            let (bytes, needed) = (region.len(), pages as usize * PAGE_SIZE);
+            if bytes < needed {
+                return Err(BadRegions::TooSmall { what, bytes, needed });
+            }
+        }
+        Ok(())
+    }
 }

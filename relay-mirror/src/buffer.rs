@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One buffer: what was seen of it, who reads it, and what comes next for each of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use vesper_ring::wire::listener::Geometry;
+
+use crate::asking::Asked;
+use crate::cursor::Cursor;
+use crate::kept::Kept;
+use crate::memory::Mapped;
+use crate::refused::Refused;
+use crate::seen::{Seen, TRIES};
+use crate::{Lost, Start};
+
+/// All that is known of one buffer. The memory it lies in is given to each call, `None` when it is not mapped.
+pub(crate) struct Buffer {
+    pub(crate) geometry: Geometry,
+    pub(crate) seen: Seen,
+    pub(crate) cursors: BTreeMap<u64, Cursor>,
+    /// What was taken over when it was unmapped, until all have read it.
+    pub(crate) kept: Option<Arc<Kept>>,
+    pub(crate) asked: Asked,
+    pub(crate) refused: Refused,
+    /// Something has moved since the owner looked.
+    pub(crate) unreported: bool,
+    /// The kick for it may not come any more, because another one was asked for.
+    pub(crate) missed: bool,
+}
+
+/// What comes next for a cursor.
+pub(crate) enum Step {
+    /// Bytes at the cursor, so many; from the private copy if there is one.
+    Data {
+        number: u64,
+        offset: u32,
+        bytes: u32,
+        kept: Option<Arc<Kept>>,
+    },
+    Lost(Lost),
+    /// All there is has been read.
+    Nothing,
+}
+
+/// What there is of the sub-buffer at a cursor.
+enum Extent {
+    /// It was written over.
+    Gone,
+    /// Nobody knows how much: the guest broke the rules.
+    Nonsense,
+    /// Readable up to `end`.
+    Here { end: u32, complete: bool, kept: Option<Arc<Kept>> },
+}
+
+impl Buffer {
+    /// A buffer that was not mapped before.
+    pub(crate) fn new(geometry: Geometry, at: &Mapped) -> Self {
+        let seen = Seen::new(geometry, at);
+        let asked = Asked::found(at.consumed(), &seen);
+        let mut buffer = Self {
+            geometry,
+            seen,
+            cursors: BTreeMap::new(),
+            kept: None,
+            asked,
+            refused: Refused::default(),
+            unreported: true,
+            missed: false,
+        };
+        if buffer.seen.dropped > 0 {
+            buffer.note_refused(0);
+        }
+        buffer
+    }
+
+    /// Looks where the guest is. True: something has moved.
+    pub(crate) fn look(&mut self, at: &Mapped) -> bool {
+        let (produced, dropped) = (self.seen.produced, self.seen.dropped);
+        let moved = self.seen.look(at);
+        if self.seen.dropped > dropped {
+            self.note_refused(produced);
+        }
+        self.unreported |= moved;
+        moved
+    }
+
+    /// Writes were refused since the buffer was at sub-buffer `before`. That is where it was full: there is no other place
+    /// for it but a record that is too large for any sub-buffer.
+    fn note_refused(&mut self, before: u64) {
+        let seen = &self.seen;
+        let full_at = self.asked.consumed + u64::from(self.geometry.subbufs());
+        let (number, offset) = if !seen.begun {
+            (seen.produced, 0)
+        } else if (before + 1..=seen.produced).contains(&full_at) {
+            (full_at, 0)
+        } else {
+            (seen.produced, seen.offset)
+        };
+        self.refused.add(number, offset, seen.dropped);
+    }
+
+    /// A new reader's place.
+    pub(crate) fn add_cursor(&mut self, id: u64, start: Start, holds: bool, at: Option<&Mapped>) {
+        if let Some(at) = at {
+            self.look(at);
+        }
+        let mut cursor = Cursor::new(holds, self.seen.produced, self.seen.offset, self.seen.start());
+        match (start, at) {
+            (Start::Oldest, Some(at)) => {
+                let (number, start) = self.place(at, Seen::oldest);
+                cursor.jump(number, start);
+                cursor.told = self.refused.up_to(number, 0);
+            }
+            (Start::Now, _) | (Start::Oldest, None) => cursor.told = self.seen.dropped,
+        }
+        self.cursors.insert(id, cursor);
+    }
+
+    /// The sub-buffer that `which` names, and the bytes before it. A guest that is faster is looked at again; at last it
+    /// is the current one, of which that is always known.
+    fn place(&mut self, at: &Mapped, which: fn(&Seen) -> u64) -> (u64, u64) {
+        for _ in 0..TRIES {
+            let number = which(&self.seen);
+            if let Some(start) = self.seen.start_of(at, number) {
+                return (number, start);
+            }
+            self.look(at);
+        }
+        (self.seen.produced, self.seen.start())
+    }
+
+    /// What comes next for a cursor, as far as was seen.
+    pub(crate) fn step(&mut self, cursor: &mut Cursor, at: Option<&Mapped>) -> Step {
+        loop {
+            let refused = self.refused.up_to(cursor.number, cursor.offset);
+            cursor.lost.writes += refused.saturating_sub(cursor.told);
+            cursor.told = cursor.told.max(refused);
+            if let Some(lost) = cursor.take_lost() {
+                return Step::Lost(lost);
+            }
+            match self.extent(cursor, at) {
+                Extent::Gone => {
+                    let Some(at) = at else { return Step::Nothing };
+                    let (number, start) = self.place(at, Seen::ahead_of_guest);
+                    cursor.overtaken(number, start, self.geometry.subbuf_size());
+                }
+                Extent::Nonsense => {
+                    self.seen.nonsense += 1;
+                    let size = self.geometry.subbuf_size();
+                    let start = cursor.start.wrapping_add(size.into());
+                    cursor.overtaken(cursor.number + 1, start, size);
+                }
+                Extent::Here { end, complete, kept } => {
+                    let until =
+                        self.refused.next_in(cursor.number, cursor.offset).unwrap_or(u32::MAX).min(end);
+                    if until > cursor.offset {
+                        let (number, offset) = (cursor.number, cursor.offset);
+                        return Step::Data { number, offset, bytes: until - offset, kept };
+                    }
+                    if !complete {
+                        return Step::Nothing;
+                    }
+                    cursor.pass(end);
+                }
+            }
+        }
+    }
+
+    fn extent(&mut self, cursor: &Cursor, at: Option<&Mapped>) -> Extent {
+        let number = cursor.number;
+        if let Some(kept) = &self.kept
+            && let Some(end) = kept.length(number)
+            && (number < kept.last() || cursor.offset < end || at.is_none())
+        {
+            return Extent::Here { end, complete: number < kept.last(), kept: Some(Arc::clone(kept)) };
+        }
+        let Some(at) = at else {
+            return Extent::Here { end: cursor.offset, complete: false, kept: None };
+        };
+        for _ in 0..TRIES {
+            if !self.seen.holds(number) {
+                return Extent::Gone;
+            }
+            if number == self.seen.produced {
+                return Extent::Here { end: self.seen.offset, complete: false, kept: None };
+            }
+            if let Some(end) = at.bytes_of(number) {
+                return Extent::Here { end, complete: true, kept: None };
+            }
+            // Another one is complete in this place; so the guest must have gone on.
+            self.look(at);
+        }
+        Extent::Nonsense
+    }
+
+    /// A reader has read `bytes` bytes from that place on. True: it has come to another sub-buffer.
+    pub(crate) fn advance(&mut self, id: u64, place: (u64, u32), bytes: u32, at: Option<&Mapped>) -> bool {
+        let Some(mut cursor) = self.cursors.get(&id).copied() else { return false };
+        if (cursor.number, cursor.offset) != place {
+            return false;
+        }
+        cursor.moved(bytes);
+        if let Extent::Here { end, complete: true, .. } = self.extent(&cursor, at)
+            && cursor.offset >= end
+        {
+            cursor.pass(end);
+        }
+        self.cursors.insert(id, cursor);
+        self.release_kept();
+        cursor.number != place.0
+    }
+
+    /// Forgets the private copy when all have read it and the buffer is mapped again, or nobody is left to read it.
+    pub(crate) fn release_kept(&mut self) {
+        let Some(kept) = &self.kept else { return };
+        let end = (kept.last(), kept.length(kept.last()).unwrap_or(0));
+        if self.cursors.values().all(|cursor| (cursor.number, cursor.offset) >= end) {
+            self.kept = None;
+        }
+    }
+}
