@@ -8,7 +8,7 @@
  *           byte's lower half chooses a letter from "a" to "p"
  *   sum     begins as n; for each word: rotated left by 5, exclusive-or the word
  *
- *   run     1: begins anew, 0: stops; to read: whether it runs
+ *   run     1: begins anew, 0: stops; to read, Y or N: whether it runs
  *   done, dropped, nanos   of the last run, to read
  */
 #include <linux/bitops.h>
@@ -268,9 +268,6 @@ static int state_get(char *text, const struct kernel_param *param)
 	if (running)
 		end = ktime_get_ns();
 	switch ((long)param->arg) {
-	case RUN:
-		value = running;
-		break;
 	case DONE:
 		value = done;
 		break;
@@ -282,6 +279,8 @@ static int state_get(char *text, const struct kernel_param *param)
 		break;
 	}
 	mutex_unlock(&lock);
+	if ((long)param->arg == RUN)
+		return sprintf(text, "%c\n", running ? 'Y' : 'N');
 	return sprintf(text, "%llu\n", value);
 }
 
