@@ -44,6 +44,8 @@ mod refused;
 mod region;
 mod seen;
 mod signal;
+#[cfg(feature = "loopback")]
+pub mod writer;
 
 pub use channel::{BufferStatus, Channel, Update};
 pub use outlet::{Outlet, WriteError};
