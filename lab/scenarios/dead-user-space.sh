@@ -2,7 +2,7 @@
 # Every process of the guest's user space is frozen, process 1 included: loads and unloads still work.
 #: core alone
 guest --send 1 /lab/freeze
-wait_for 20 "the guest's user space to stop" sh -c "guest-log 1 | grep -q 'user space stopped'"
+wait_for 60 "the guest's user space to stop" sh -c "guest-log 1 | grep -q 'user space stopped'"
 guest --limit 5 1 true && fail "the guest's user space still answers"
 mark_log 1
 expect_status 0 vesper insmod 1 $KO/answer.ko answer=42
