@@ -35,7 +35,7 @@ pub struct Positions {
     pub records: u64,
     /// [`FINAL`] or 0.
     pub state: u64,
-    /// Sub-buffers that were completed, all 64 bits. Stored before the head, which has the lower 32 bits.
+    /// Sub-buffers that were completed, all 64 bits, of which the head has the lower 32. See [`Head::number`].
     pub total: u64,
     /// `produced << 32 | padding`: bytes at the ends of all those sub-buffers that hold nothing, lower 32 bits, counted from
     /// any beginning. Stored before the head. By it a reader that was overtaken knows how many bytes it missed.
@@ -90,9 +90,9 @@ impl Head {
         behind < geometry.subbufs() || (behind == geometry.subbufs() && self.offset == NOT_BEGUN)
     }
 
-    /// Number of the current sub-buffer in 64 bits, with [`Positions::total`] as it was read after the head.
+    /// Number of the current sub-buffer in 64 bits, with a [`Positions::total`] that was read near the head, before or after.
     pub const fn number(self, total: u64) -> u64 {
-        total.wrapping_sub((total as u32).wrapping_sub(self.produced) as u64)
+        total.wrapping_add_signed(self.produced.wrapping_sub(total as u32) as i32 as i64)
     }
 }
 
