@@ -142,7 +142,10 @@ impl Buffer {
             match self.extent(cursor, at) {
                 Extent::Gone => {
                     let Some(at) = at else { return Step::Nothing };
-                    let (number, start) = self.place(at, Seen::ahead_of_guest);
+                    // Nothing is lost without need. But the oldest is written over next, so a reader that the guest was
+                    // faster than would be too late again.
+                    let which = if cursor.offered { Seen::ahead_of_guest } else { Seen::oldest };
+                    let (number, start) = self.place(at, which);
                     cursor.overtaken(number, start, self.geometry.subbuf_size());
                 }
                 Extent::Nonsense => {
@@ -156,6 +159,7 @@ impl Buffer {
                         self.refused.next_in(cursor.number, cursor.offset).unwrap_or(u32::MAX).min(end);
                     if until > cursor.offset {
                         let (number, offset) = (cursor.number, cursor.offset);
+                        cursor.offered = true;
                         return Step::Data { number, offset, bytes: until - offset, kept };
                     }
                     if !complete {

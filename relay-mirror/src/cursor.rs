@@ -16,6 +16,8 @@ pub(crate) struct Cursor {
     pub(crate) start: u64,
     /// Refused writes that it knows of.
     pub(crate) told: u64,
+    /// It was given what is here, and has not taken it as read.
+    pub(crate) offered: bool,
     /// What it has to be told next.
     pub(crate) lost: Lost,
     /// Whether the guest waits for it.
@@ -28,8 +30,8 @@ pub(crate) struct Cursor {
 
 impl Cursor {
     pub(crate) fn new(holds: bool, number: u64, offset: u32, start: u64) -> Self {
-        let lost = Lost::default();
-        Self { number, offset, start, told: 0, lost, holds, left_behind: false, still_since: None }
+        let (told, offered, lost) = (0, false, Lost::default());
+        Self { number, offset, start, told, offered, lost, holds, left_behind: false, still_since: None }
     }
 
     /// Whether the guest waits for it now.
@@ -40,6 +42,7 @@ impl Cursor {
     /// To the begin of that sub-buffer, with `start` bytes before it.
     pub(crate) fn jump(&mut self, number: u64, start: u64) {
         (self.number, self.offset, self.start) = (number, 0, start);
+        self.offered = false;
     }
 
     /// The same, and what lies between is lost. A sub-buffer has at most `size` bytes.
@@ -61,6 +64,7 @@ impl Cursor {
     /// It has read so many bytes.
     pub(crate) fn moved(&mut self, bytes: u32) {
         self.offset += bytes;
+        self.offered = false;
         self.left_behind = false;
         self.still_since = None;
     }

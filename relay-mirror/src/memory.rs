@@ -87,7 +87,9 @@ impl Mapped {
 
     /// Bytes of the completed sub-buffer `number`; `None` when the guest tells those of another, or more than it has.
     pub(crate) fn bytes_of(&self, number: u64) -> Option<u32> {
-        let sub = SubBuffer::from_word(self.load(self.geometry.sub(number)))?;
+        // 0 is "none", and also the last number of 32 bits when it is empty.
+        let empty = SubBuffer { number: u32::MAX, bytes: 0 };
+        let sub = SubBuffer::from_word(self.load(self.geometry.sub(number))).unwrap_or(empty);
         (sub.number == number as u32 && sub.bytes <= self.geometry.subbuf_size()).then_some(sub.bytes)
     }
 

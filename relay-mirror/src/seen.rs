@@ -186,7 +186,7 @@ impl Seen {
         (self.produced + u64::from(self.begun)).saturating_sub(self.geometry.subbufs().into())
     }
 
-    /// Where a reader goes on that was overtaken: so far ahead of a guest which keeps on writing that it gets something.
+    /// Where a reader goes on that is slower than the guest: so far from where that writes that it gets something.
     pub(crate) fn ahead_of_guest(&self) -> u64 {
         if self.ended {
             return self.oldest();

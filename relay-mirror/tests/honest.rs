@@ -64,7 +64,7 @@ fn run(subbuf_size: u32, subbufs: u32, first: u64, when_full: WhenFull, ops: &[O
                 let _ = source.write(fits);
             }
             Op::Publish => source.writer.publish(),
-            Op::Flush => source.writer.flush(),
+            Op::Flush => source.flush(),
             Op::Read(reader, turns) => {
                 for _ in 0..turns {
                     sinks[reader].turn(&mut readers[reader], 0);
@@ -113,7 +113,7 @@ fn check(run: &Run, when_full: WhenFull) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 512 }, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn what_is_refused_is_told_in_its_place(
@@ -121,8 +121,10 @@ proptest! {
     ) {
         let run = run(size, subbufs, first, WhenFull::Refuse, &ops);
         check(&run, WhenFull::Refuse);
+        // The other one begins before what was consumed; there the guest does not wait.
+        prop_assert_eq!(run.sinks[0].lost.sub_buffers, 0, "a guest that waits writes over nothing");
         for sink in &run.sinks {
-            prop_assert_eq!(sink.lost.sub_buffers, 0, "a guest that waits writes over nothing");
+            prop_assert_eq!(sink.lost.bytes, 0);
             prop_assert_eq!(sink.writes + sink.lost.writes, run.source.attempts);
         }
     }

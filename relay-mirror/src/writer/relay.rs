@@ -248,10 +248,10 @@ impl Writer {
         (self.kick)();
     }
 
-    /// `relay_flush`: ends the current sub-buffer, even an empty one.
-    pub fn flush(&mut self) {
-        // Whether the buffer is full, relay tells nobody.
-        let _ = self.switch(0);
+    /// `relay_flush`: ends the current sub-buffer, even an empty one. False: the buffer is full, which the callback has counted
+    /// as a refused write.
+    pub fn flush(&mut self) -> bool {
+        self.switch(0).is_ok()
     }
 
     /// `relay_export_stop`, up to the message to the host: shows what is there, closes the buffer.

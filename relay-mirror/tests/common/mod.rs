@@ -59,6 +59,13 @@ impl Source {
         }
         Ok(())
     }
+
+    /// Ends the sub-buffer. Refused, it counts as a write.
+    pub fn flush(&mut self) {
+        if !self.writer.flush() {
+            self.attempts += 1;
+        }
+    }
 }
 
 fn framed(number: u64, payload: usize) -> Vec<u8> {
