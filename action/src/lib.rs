@@ -3,10 +3,12 @@
 //!
 //! What this crate lives by:
 //!
-//! * **It knows no VMM and no wire.** The Communication layer turns its requests into an [`Ask`] and is spoken to
-//!   through one trait, [`Link`]. A second VMM touches no file here.
-//! * **No clock, no thread, no I/O.** [`Loader`] is a state machine: time comes in as an argument, results are
-//!   fetched with [`Loader::finished`]. So every path can be tested in any order.
+//! * **It knows no VMM and no message.** The Communication layer turns the guest's requests into an [`Ask`] and is spoken to
+//!   through one trait, [`Link`]; the listener has its own pair, [`listener::Ask`] and [`listener::Link`]. A second VMM
+//!   touches no file here.
+//! * **No clock, no thread, no I/O.** [`Loader`] and [`listener::Listener`] are state machines: time comes in as an argument,
+//!   results are fetched with [`Loader::finished`] and [`listener::Listener::happened`]. So every path can be tested in any
+//!   order.
 //! * **Each accepted command has exactly one outcome**, whatever the guest does or does not do.
 //! * **The guest is hostile.** What it says is an allegation; a lie stops its own device ([`Violation`]) and nothing
 //!   else. A late result is no lie: it is logged, the module list is put right, and the queue goes on.
@@ -14,6 +16,7 @@
 mod command;
 pub mod image;
 mod link;
+pub mod listener;
 mod loader;
 mod log_limit;
 mod modules;

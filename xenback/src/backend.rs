@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use vesper_action::listener::{ChannelInfo, DeadCause, Domain, Export, Quota, Remains, Verdict};
 use vesper_action::{Command, CommandId, Run};
-use vesper_grant::{DomId, Host};
+use vesper_grant::{DomId, DomainState, Host};
 use vesper_ring::wire::xenbus::State;
 use vesper_xenstore::{Store, Watch};
 
-use crate::guest::{Context, Guest};
-use crate::{Error, Event, GuestInfo, Limits, Uuid, nodes};
+use crate::guest::{Context, Guest, domain};
+use crate::{Error, Event, GuestInfo, Limits, ListenerInfo, Uuid, listener, nodes};
 
-/// Marks of descriptors in the epoll; smaller ones are domain numbers.
+/// Marks of descriptors in the epoll; smaller ones are domain numbers, with [`listener::MARK`] for the listener's.
 const STORE: u64 = 1 << 32;
 const AGAIN: u64 = 2 << 32;
 /// First domain number that Xen never gives to a guest (`DOMID_FIRST_RESERVED`, `public/xen.h`).
@@ -36,12 +37,15 @@ pub struct Backend {
     host: Arc<dyn Host>,
     limits: Limits,
     run: Arc<Run>,
+    quota: Arc<Quota>,
+    /// What is left of guests that ended, until the next run.
+    remains: BTreeMap<DomId, Remains>,
     guests: BTreeMap<DomId, Guest>,
     /// The guest after the one that was served first in the last turn.
     next: DomId,
     events: Vec<Event>,
     /// Readable while there is work that no descriptor of a guest tells of.
-    again: EventFd,
+    again: Arc<EventFd>,
     // Dropped after everything that is registered in it, and the watches before their store.
     watches: Watches,
     store: Arc<dyn Store>,
@@ -85,12 +89,14 @@ impl Backend {
         Ok(Self {
             watches: Watches::register(&*store)?,
             host,
+            quota: Quota::new(limits.shared),
             limits,
+            remains: BTreeMap::new(),
             run: Run::new().map_err(|source| Error::Os { what: "/dev/urandom", source })?,
             guests: BTreeMap::new(),
             next: DomId(0),
             events: Vec::new(),
-            again,
+            again: Arc::new(again),
             store,
             poll_at: None,
             retry_at: None,
@@ -113,10 +119,13 @@ impl Backend {
     pub fn run(&mut self, now: Instant) -> Vec<Event> {
         // EAGAIN means that it was not raised.
         let _ = self.again.read();
-        let kicked = self.take_ready();
+        self.remains.clear();
+        let ready = self.take_ready();
         self.look_at_store(now);
-        for domid in kicked {
-            self.with(domid, now, Guest::kicked);
+        for mark in ready {
+            let domid = DomId(mark as u16);
+            let listener = mark & listener::MARK != 0;
+            self.with(domid, now, if listener { Guest::rung } else { Guest::kicked });
         }
         self.serve_all(now);
         let events = std::mem::take(&mut self.events);
@@ -183,6 +192,42 @@ impl Backend {
             .ok_or(Error::NoSuchGuest(guest))?
     }
 
+    /// The guest's channels, in the order of their numbers; empty if there is no such guest.
+    pub fn channels(&self, guest: DomId) -> Vec<ChannelInfo> {
+        self.guests.get(&guest).map(Guest::channels).unwrap_or_default()
+    }
+
+    /// The guest's channel of that name. A clone of it stays good after the guest is gone; its readers then get what was left,
+    /// and the end. After making a reader, call [`Backend::wake`].
+    pub fn channel(&self, guest: DomId, name: &str) -> Option<Export> {
+        self.guests.get(&guest)?.channel(name)
+    }
+
+    /// The guest's listener; `None` if there is no such guest.
+    pub fn listener(&self, guest: DomId) -> Option<ListenerInfo> {
+        Some(self.guests.get(&guest)?.listener_info())
+    }
+
+    /// Someone began to read the guest's channels: the next [`Backend::run`], which is due at once, sees to it that the guest
+    /// tells of what it writes, and that a reader that stands still is noticed.
+    pub fn wake(&mut self, guest: DomId) {
+        self.with(guest, Instant::now(), Guest::wake);
+    }
+
+    /// Takes a look at the guest now, and judges by this and an earlier look whether it lives. [`Verdict::Undecided`] says when to
+    /// ask again.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchGuest`]; [`Error::Device`] if Xen cannot be asked.
+    pub fn alive(&mut self, guest: DomId) -> Result<Verdict, Error> {
+        self.with(guest, Instant::now(), Guest::alive).ok_or(Error::NoSuchGuest(guest))?
+    }
+
+    /// What is left of a guest of which [`Event::GuestEnded`] has told, once, until the next [`Backend::run`].
+    pub fn remains(&mut self, guest: DomId) -> Option<Remains> {
+        self.remains.remove(&guest)
+    }
+
     /// Goes on with a new connection to xenstore, after [`Event::StoreLost`]. Devices in use stay connected even if the
     /// store is empty; [`Backend::attach`] makes the nodes of one anew.
     ///
@@ -225,6 +270,7 @@ impl Backend {
                 epoll: &self.epoll,
                 limits: &self.limits,
                 events: &mut self.events,
+                remains: &mut self.remains,
                 now,
             },
         );
@@ -232,8 +278,8 @@ impl Backend {
         Some(result)
     }
 
-    /// The guests whose event channel is readable.
-    fn take_ready(&mut self) -> Vec<DomId> {
+    /// The marks of the guests' event channels that are readable.
+    fn take_ready(&mut self) -> Vec<u64> {
         let mut ready = [EpollEvent::empty(); 64];
         let count = match self.epoll.wait(&mut ready, EpollTimeout::ZERO) {
             Ok(count) => count,
@@ -243,7 +289,7 @@ impl Backend {
                 0
             }
         };
-        ready[..count].iter().filter_map(|event| u16::try_from(event.data()).ok()).map(DomId).collect()
+        ready[..count].iter().map(EpollEvent::data).filter(|mark| *mark < STORE).collect()
     }
 
     /// Acts on every watch that is dirty.
@@ -292,35 +338,43 @@ impl Backend {
                 return;
             }
         };
-        let alive: BTreeMap<DomId, Uuid> = domains
+        let known: BTreeMap<DomId, &DomainState> = domains
             .iter()
-            .filter(|domain| domain.id.0 != 0 && domain.id.0 < FIRST_RESERVED && !domain.dying)
-            .map(|domain| (domain.id, Uuid(domain.uuid)))
+            .filter(|domain| domain.id.0 != 0 && domain.id.0 < FIRST_RESERVED)
+            .map(|domain| (domain.id, domain))
             .collect();
-        let gone: Vec<DomId> = self
-            .guests
-            .values()
-            .filter(|guest| alive.get(&guest.domid) != Some(&guest.uuid))
-            .map(|g| g.domid)
-            .collect();
-        for domid in gone {
+        for (domid, uuid) in self.guests.values().map(|guest| (guest.domid, guest.uuid)).collect::<Vec<_>>() {
+            let state = known.get(&domid).copied().filter(|state| Uuid(state.uuid) == uuid);
+            if let Some(state) = state.filter(|state| !state.dying) {
+                self.with(domid, now, |guest, context| guest.xen_says(state, context));
+                continue;
+            }
             let Some(guest) = self.guests.remove(&domid) else { continue };
-            let removed = guest.gone(&mut Context {
-                host: &*self.host,
-                store: &*self.store,
-                epoll: &self.epoll,
-                limits: &self.limits,
-                events: &mut self.events,
-                now,
-            });
+            let cause = match domain(state) {
+                Domain::Dead(cause) => cause,
+                _ => DeadCause::Destroyed,
+            };
+            let removed = guest.gone(
+                cause,
+                &mut Context {
+                    host: &*self.host,
+                    store: &*self.store,
+                    epoll: &self.epoll,
+                    limits: &self.limits,
+                    events: &mut self.events,
+                    remains: &mut self.remains,
+                    now,
+                },
+            );
             if !removed {
                 self.retry_later(now);
             }
         }
-        for (domid, uuid) in alive {
-            if self.guests.contains_key(&domid) {
+        for (domid, state) in known {
+            if self.guests.contains_key(&domid) || state.dying {
                 continue;
             }
+            let uuid = Uuid(state.uuid);
             // Before it is introduced, the toolstack is still making its nodes, and would remove ours.
             match self.store.is_introduced(domid.0) {
                 Ok(true) => {}
@@ -332,10 +386,20 @@ impl Backend {
                 }
             }
             log::info!("domain {domid} ({uuid}) is there");
-            self.guests.insert(domid, Guest::new(domid, uuid, &self.run, &self.limits));
+            let guest = self.new_guest(domid, uuid);
+            self.guests.insert(domid, guest);
             self.events.push(Event::GuestAppeared { domid, uuid });
             self.look_at_backends(now);
         }
+    }
+
+    fn new_guest(&self, domid: DomId, uuid: Uuid) -> Guest {
+        let again = Arc::clone(&self.again);
+        let wake = move || {
+            // EAGAIN means that it is raised as high as can be.
+            let _ = again.write(1);
+        };
+        Guest::new(domid, uuid, &self.run, &self.quota, &self.limits, wake)
     }
 
     /// Takes up devices whose nodes appeared, and removes nodes whose guest is gone.
@@ -396,6 +460,10 @@ impl Backend {
         for domid in order {
             self.with(domid, now, |guest, context| {
                 guest.tick(context);
+                // First the listener: what it says of a guest that ends must not wait for a command.
+                if guest.listening {
+                    guest.listen(context);
+                }
                 if guest.signalled {
                     guest.serve(context);
                 }

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use vesper_action::listener::{Clock, DeadCause, ExportEnd, ExportName, FatalRecord, Words};
 use vesper_action::{CommandId, LoadedModule, Outcome};
 use vesper_grant::{DomId, DomainState};
 
@@ -88,6 +89,27 @@ pub struct Counters {
     pub ports_bound: u64,
 }
 
+/// One guest's listener as the backend sees it now.
+#[derive(Clone, Debug)]
+pub struct ListenerInfo {
+    /// The frontend that is connected, or was last.
+    pub boot_id: Option<String>,
+    /// The distance of the guest's clock from `CLOCK_MONOTONIC`; `None` before the guest has asked for the time twice.
+    pub clock: Option<Clock>,
+    /// Time between two beats of a vCPU, nanoseconds; `None` without a heartbeat.
+    pub beat_period_ns: Option<u64>,
+    /// Last words that were heard since the guest's frontend was loaded.
+    pub words: Vec<Words>,
+    /// Last words for which the guest had no place.
+    pub words_lost: u64,
+    /// Exports that were offered.
+    pub exports: u64,
+    /// Exports and parts that were refused.
+    pub refused: u64,
+    /// Records that reported the guest's end and were not told, because there were too many.
+    pub fatal_left_out: u64,
+}
+
 /// What happened. Returned by [`crate::Backend::run`] in the order in which it happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -130,6 +152,61 @@ pub enum Event {
         domid: DomId,
         /// How it ended.
         outcome: Outcome,
+    },
+    /// A channel of the guest can be read.
+    Exported {
+        /// The guest.
+        domid: DomId,
+        /// The channel's number, which is the guest's: with its boot id it is never another's.
+        export: u32,
+        /// Its name.
+        name: ExportName,
+    },
+    /// A channel has ended. Its readers get what they have not read, then the end.
+    Unexported {
+        /// The guest.
+        domid: DomId,
+        /// The channel's number.
+        export: u32,
+        /// Its name.
+        name: ExportName,
+        /// Why.
+        why: ExportEnd,
+    },
+    /// There is something to read in one or more channels of the guest.
+    Moved {
+        /// The guest.
+        domid: DomId,
+    },
+    /// The guest wrote last words, outside of any channel.
+    LastWords {
+        /// The guest.
+        domid: DomId,
+        /// What it wrote.
+        words: Words,
+    },
+    /// A channel has a record that reports the end of the guest.
+    Fatal {
+        /// The guest.
+        domid: DomId,
+        /// The channel's number.
+        export: u32,
+        /// Its name.
+        name: ExportName,
+        /// The record.
+        record: FatalRecord,
+    },
+    /// The guest has ended: the domain is gone or has shut down (it may be kept, as a crashed one is with
+    /// `on_crash="preserve"`). All that could be read of it was copied before it was unmapped; until the next
+    /// [`crate::Backend::run`] it can be had from [`crate::Backend::remains`]. [`Event::GuestGone`] follows when there is no such
+    /// domain any more.
+    GuestEnded {
+        /// The guest.
+        domid: DomId,
+        /// Its UUID.
+        uuid: Uuid,
+        /// What ended it.
+        cause: DeadCause,
     },
     /// The connection to xenstore ended. Devices in use go on; see [`crate::Backend::set_store`].
     StoreLost,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Communication layer on the host: one VESPER device per guest over xenbus, a ring, grants and an event channel.
+//! Communication layer on the host: one VESPER device per guest over xenbus, two rings, grants and event channels.
 //!
 //! What this crate lives by:
 //!
@@ -12,10 +12,11 @@
 //! | module | subject |
 //! |---|---|
 //! | `backend` | [`Backend`]: all guests, the epoll, the watches, turns |
-//! | `guest` | one guest: commands, serving, and in `guest/lifecycle.rs` and `guest/connect.rs` the xenbus states |
+//! | `guest` | one guest: commands, serving, and in `guest/lifecycle.rs` and `guest/connect.rs` the xenbus states; `guest/listening.rs` its channels |
 //! | `line` | one ring: mapped page, port, kicks |
-//! | `loader` | the loader's ring; the Action layer's `Link` over it |
-//! | `nodes`, `memory` | xenstore nodes, and what a restarted daemon finds there |
+//! | `loader`, `listener` | the ring of each; the Action layer's `Link`s over them |
+//! | `sharing` | what a guest shares: descriptor and directory, checked; the pages, mapped |
+//! | `nodes`, `memory`, `listener_memory` | xenstore nodes, and what a restarted daemon finds there |
 //! | `info`, `limits`, `error`, `uuid` | what the caller sees |
 
 mod backend;
@@ -24,15 +25,18 @@ mod guest;
 mod info;
 mod limits;
 mod line;
+mod listener;
+mod listener_memory;
 mod loader;
 mod memory;
 mod nodes;
+mod sharing;
 mod uuid;
 
 pub use backend::Backend;
 use backend::RETRY;
 pub use error::Error;
-pub use info::{Counters, DeviceState, Event, GuestInfo};
+pub use info::{Counters, DeviceState, Event, GuestInfo, ListenerInfo};
 pub use limits::Limits;
 pub use uuid::{InvalidUuid, Uuid};
 pub use vesper_action as action;

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use vesper_action::listener;
+
 /// Limits of the backend, the same for each guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -16,6 +18,12 @@ pub struct Limits {
     pub close_wait: Duration,
     /// Longest wait before a guest whose device was stopped for a protocol error may connect again by itself.
     pub max_fence: Duration,
+    /// What guests may share, each and all together.
+    pub shared: listener::Limits,
+    /// Headers of records that are looked at for one guest before the others have their turn.
+    pub watch_budget: u32,
+    /// How long a reader may stand still before a full channel goes on without it.
+    pub lag_limit: Duration,
 }
 
 impl Default for Limits {
@@ -26,6 +34,9 @@ impl Default for Limits {
             max_kick_pause: Duration::from_secs(1),
             close_wait: Duration::from_secs(5),
             max_fence: Duration::from_secs(60),
+            shared: listener::Limits::default(),
+            watch_budget: 4096,
+            lag_limit: Duration::from_secs(10),
         }
     }
 }

@@ -3,16 +3,17 @@
 
 use std::ops::RangeInclusive;
 
-use vesper_action::Memory;
+use vesper_action::{Memory, listener as action};
 use vesper_grant::{DomId, GrantRef, Port};
 use vesper_ring::wire::PROTOCOL_VERSION;
+use vesper_ring::wire::listener::{Export, WORDS};
 use vesper_ring::wire::xenbus::{self, State};
 use vesper_xenstore::{
     Error, Perm, Store, Tx, Written, read_opt, read_u32, read_u32_or, transaction, write_existing,
 };
 
 use crate::line::Ends;
-use crate::memory;
+use crate::{Limits, listener, listener_memory, memory};
 
 /// Parent of all backend directories of dom0.
 pub(crate) const BACKENDS: &str = "/local/domain/0/backend/vesper";
@@ -20,6 +21,10 @@ pub(crate) const BACKENDS: &str = "/local/domain/0/backend/vesper";
 const MADE_BY_ATTACH: &str = "made-by-attach";
 /// In the backend directory: what a daemon that comes after this one must know.
 const MEMORY: &str = "loader-memory";
+/// In the backend directory: what is mapped of the guest's exports.
+const EXPORTS: &str = "listener-exports";
+/// In the backend directory: which last words were heard.
+const HEARD: &str = "listener-heard";
 /// In the backend directory: 0 when the toolstack wants the device gone.
 const ONLINE: &str = "online";
 /// Longest text that is taken over from the frontend, in bytes.
@@ -42,6 +47,8 @@ pub(crate) fn frontend(guest: DomId) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Published {
     pub(crate) loader: Ends,
+    /// `None`: a frontend without a listener.
+    pub(crate) listener: Option<listener::Published>,
     pub(crate) version: u32,
     pub(crate) kernel_release: Option<String>,
     pub(crate) vermagic: Option<String>,
@@ -50,7 +57,7 @@ pub(crate) struct Published {
 }
 
 /// Makes the device: both directories with the permissions of `docs/protocol.md`, in one transaction.
-pub(crate) fn create(store: &dyn Store, guest: DomId) -> Result<(), Error> {
+pub(crate) fn create(store: &dyn Store, guest: DomId, limits: &Limits) -> Result<(), Error> {
     let (back, front) = (backend(guest), frontend(guest));
     let for_guest = [Perm::none(0), Perm::read(guest.0)];
     let of_guest = [Perm::none(guest.0), Perm::read(0)];
@@ -68,7 +75,7 @@ pub(crate) fn create(store: &dyn Store, guest: DomId) -> Result<(), Error> {
         put(&format!("{back}/frontend-id"), &guest.to_string())?;
         put(&format!("{back}/{ONLINE}"), "1")?;
         put(&format!("{back}/{MADE_BY_ATTACH}"), "1")?;
-        put(&format!("{back}/{}", xenbus::VERSION), &PROTOCOL_VERSION.to_string())?;
+        put_features(store, tx, guest, limits)?;
         put(&format!("{back}/{}", xenbus::LOADER_MAX_RING_PAGE_ORDER), &MAX_RING_PAGE_ORDER.to_string())?;
         put(&format!("{back}/{MEMORY}"), &memory::encode(&Memory::default()))?;
         put(&format!("{back}/state"), &(State::InitWait as u32).to_string())?;
@@ -122,17 +129,42 @@ pub(crate) fn state(store: &dyn Store, directory: &str) -> Result<State, Error> 
     }
 }
 
-/// Sets the backend's state, if the node is still there and only on change. With an offer goes the version that is
-/// offered: the directory may be that of a daemon that spoke another.
-pub(crate) fn set_state(store: &dyn Store, guest: DomId, state: State) -> Result<Written, Error> {
-    let back = backend(guest);
+/// Sets the backend's state, if the node is still there and only on change. With an offer goes what is offered: the
+/// directory may be that of a daemon that offered something else.
+pub(crate) fn set_state(
+    store: &dyn Store,
+    guest: DomId,
+    state: State,
+    limits: &Limits,
+) -> Result<Written, Error> {
+    let path = format!("{}/state", backend(guest));
     if state == State::InitWait {
-        let path = format!("{back}/{}", xenbus::VERSION);
-        let version = PROTOCOL_VERSION.to_string();
-        let (Written::Changed | Written::Same | Written::Gone) =
-            write_existing(store, Tx::NONE, &path, version.as_bytes())?;
+        transaction(store, |tx| match read_opt(store, tx, &path)? {
+            Some(_) => put_features(store, tx, guest, limits),
+            None => Ok(()),
+        })?;
     }
-    write_existing(store, Tx::NONE, &format!("{back}/state"), (state as u32).to_string().as_bytes())
+    write_existing(store, Tx::NONE, &path, (state as u32).to_string().as_bytes())
+}
+
+/// Writes the version and the features that are offered.
+fn put_features(store: &dyn Store, tx: Tx, guest: DomId, limits: &Limits) -> Result<(), Error> {
+    let back = backend(guest);
+    for (name, value) in [
+        (xenbus::VERSION, PROTOCOL_VERSION),
+        (xenbus::FEATURE_LISTENER, 1),
+        (xenbus::LISTENER_MAX_PAGES, limits.shared.pages_per_guest),
+        (xenbus::LISTENER_MAX_EXPORTS, limits.shared.exports_per_guest),
+    ] {
+        store.write(tx, &format!("{back}/{name}"), value.to_string().as_bytes())?;
+    }
+    // Whatever comes of the offer, the exports of before are not mapped any more. What was heard was heard.
+    store.write(tx, &format!("{back}/{EXPORTS}"), b"")?;
+    let heard = format!("{back}/{HEARD}");
+    if read_opt(store, tx, &heard)?.is_none() {
+        store.write(tx, &heard, b"")?;
+    }
+    Ok(())
 }
 
 /// Whether the toolstack asked for the device to go.
@@ -160,9 +192,24 @@ pub(crate) fn published(store: &dyn Store, guest: DomId) -> Result<Published, Er
         Ok(value.map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_MAX)]).into_owned()))
     };
     read_u32_or(store, Tx::NONE, &at(xenbus::LOADER_RING_PAGE_ORDER), 0..=MAX_RING_PAGE_ORDER, 0)?;
+    let grant = |name: &str| number(name, 1..=u32::MAX).map(GrantRef);
+    let listener = match read_opt(store, Tx::NONE, &at(xenbus::LISTENER_RING_REF))? {
+        None => None,
+        Some(_) => Some(listener::Published {
+            ends: Ends {
+                ring: grant(xenbus::LISTENER_RING_REF)?,
+                port: Port(number(xenbus::LISTENER_EVENT_CHANNEL, 1..=u32::MAX)?),
+            },
+            heartbeat: grant(xenbus::LISTENER_HEARTBEAT_REF)?,
+            words: (0..WORDS)
+                .map(|slot| grant(&format!("{}{slot}", xenbus::LISTENER_WORDS_REF)))
+                .collect::<Result<_, _>>()?,
+        }),
+    };
     Ok(Published {
+        listener,
         loader: Ends {
-            ring: GrantRef(number(&format!("{}0", xenbus::LOADER_RING_REF), 1..=u32::MAX)?),
+            ring: grant(&format!("{}0", xenbus::LOADER_RING_REF))?,
             port: Port(number(xenbus::LOADER_EVENT_CHANNEL, 1..=u32::MAX)?),
         },
         version: number(xenbus::VERSION, 1..=PROTOCOL_VERSION)?,
@@ -191,4 +238,46 @@ pub(crate) fn store_memory(store: &dyn Store, guest: DomId, memory: &Memory) -> 
 pub(crate) fn load_memory(store: &dyn Store, guest: DomId) -> Result<Option<Memory>, Error> {
     let value = read_opt(store, Tx::NONE, &format!("{}/{MEMORY}", backend(guest)))?;
     Ok(value.and_then(|bytes| memory::decode(&bytes)))
+}
+
+/// Writes down what is mapped of the guest's exports over the ring with these ends, if the device's directory is still there.
+pub(crate) fn store_exports(
+    store: &dyn Store,
+    guest: DomId,
+    ends: Ends,
+    exports: &[Export],
+) -> Result<(), Error> {
+    let path = format!("{}/{EXPORTS}", backend(guest));
+    match write_existing(store, Tx::NONE, &path, listener_memory::encode(ends, exports).as_bytes())? {
+        Written::Changed | Written::Same | Written::Gone => Ok(()),
+    }
+}
+
+/// What a predecessor had mapped; `None` if it is not complete, or of another ring.
+pub(crate) fn load_exports(
+    store: &dyn Store,
+    guest: DomId,
+    ends: Ends,
+) -> Result<Option<Vec<Export>>, Error> {
+    let value = read_opt(store, Tx::NONE, &format!("{}/{EXPORTS}", backend(guest)))?;
+    Ok(value.and_then(|bytes| listener_memory::decode(&bytes, ends)))
+}
+
+/// Writes down what was heard of the frontend with that boot id, if the device's directory is still there.
+pub(crate) fn store_heard(
+    store: &dyn Store,
+    guest: DomId,
+    memory: &action::Memory,
+    boot_id: &str,
+) -> Result<(), Error> {
+    let path = format!("{}/{HEARD}", backend(guest));
+    match write_existing(store, Tx::NONE, &path, listener_memory::encode_heard(memory, boot_id).as_bytes())? {
+        Written::Changed | Written::Same | Written::Gone => Ok(()),
+    }
+}
+
+/// What a predecessor heard of the frontend with that boot id; nothing if that is not known.
+pub(crate) fn load_heard(store: &dyn Store, guest: DomId, boot_id: &str) -> Result<action::Memory, Error> {
+    let value = read_opt(store, Tx::NONE, &format!("{}/{HEARD}", backend(guest)))?;
+    Ok(value.and_then(|bytes| listener_memory::decode_heard(&bytes, boot_id)).unwrap_or_default())
 }

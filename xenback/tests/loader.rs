@@ -9,8 +9,9 @@ use common::{TIMEOUT, World, load, name, unload};
 use vesper_grant::DomId;
 use vesper_ring::wire::loader::Loaded;
 use vesper_ring::wire::{Answer, Name};
+use vesper_xenback::action::listener::DeadCause;
 use vesper_xenback::action::{CommandId, Failure, LoadedModule, SubmitError};
-use vesper_xenback::{DeviceState, Error};
+use vesper_xenback::{DeviceState, Error, Event};
 use vesper_xenstore::{Store, Tx, read_string};
 
 #[test]
@@ -275,7 +276,9 @@ fn a_rebooted_guest_is_a_new_domain_with_the_same_uuid() {
     world.machine.shut_down(DomId(1), vesper_grant::ShutdownReason::Reboot);
     world.store.release(1);
     world.settle();
-    assert_eq!(world.device(1), Some(DeviceState::Connected), "not gone yet");
+    assert_eq!(world.device(1), Some(DeviceState::Closed), "not gone yet, but over");
+    let (domid, uuid, cause) = (DomId(1), World::uuid(1), DeadCause::Rebooted);
+    assert!(world.events.contains(&Event::GuestEnded { domid, uuid, cause }));
     world.machine.destroy(DomId(1));
     world.store.release(1);
     world.settle();

@@ -1,14 +1,62 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The way into a connection and out of it. When which is gone is in `lifecycle.rs`.
 
-use vesper_action::Failure;
+use vesper_action::{Failure, listener};
+use vesper_grant::DomId;
 use vesper_ring::wire::xenbus::State;
 use vesper_xenstore::Written;
 
-use super::{Churn, Context, Guest, Then};
+use super::{Churn, Context, Guest, TakenOver, Then};
 use crate::line::ConnectError;
+use crate::listener::ListenerLine;
 use crate::loader::LoaderLine;
-use crate::{Error, Event, nodes};
+use crate::nodes::{self, Published};
+use crate::{Error, Event};
+
+/// The rings of a connection that comes about.
+struct Lines {
+    loader: LoaderLine,
+    /// `None`: the frontend has no listener.
+    listener: Option<ListenerLine>,
+}
+
+impl Lines {
+    fn close(self, context: &Context<'_>) {
+        self.loader.close(context.epoll);
+        if let Some(line) = self.listener {
+            line.close(context.epoll);
+        }
+    }
+}
+
+/// Maps and binds both rings, or neither.
+fn connect_lines(domid: DomId, published: &Published, context: &Context<'_>) -> Result<Lines, ConnectError> {
+    let open = || context.host.open(domid).map_err(Error::from);
+    let loader = LoaderLine::connect(open()?, domid, published.loader, context.epoll)?;
+    let listener = published.listener.as_ref().map(|published| {
+        open()
+            .map_err(ConnectError::from)
+            .and_then(|devices| ListenerLine::connect(devices, domid, published, context.epoll))
+    });
+    match listener.transpose() {
+        Ok(listener) => Ok(Lines { loader, listener }),
+        Err(error) => {
+            loader.close(context.epoll);
+            Err(error)
+        }
+    }
+}
+
+/// Maps again what a predecessor had mapped.
+fn take_exports_over(
+    line: &mut ListenerLine,
+    listener: &mut listener::Listener,
+    context: &Context<'_>,
+) -> Result<(), String> {
+    let exports = nodes::load_exports(context.store, line.guest(), line.ends()).map_err(|e| e.to_string())?;
+    let exports = exports.ok_or("what it shares is not known")?;
+    line.take_over(&exports, listener, context).map_err(|refusal| refusal.to_string())
+}
 
 impl Guest {
     /// Whether the frontend has published other nodes than those of the connection. One that cannot be read now says
@@ -32,10 +80,10 @@ impl Guest {
     }
 
     fn has_published(&self, published: &nodes::Published) -> bool {
-        self.device
-            .as_ref()
-            .and_then(|device| device.published.as_ref())
-            .is_some_and(|old| (old.loader, &old.boot_id) == (published.loader, &published.boot_id))
+        self.device.as_ref().and_then(|device| device.published.as_ref()).is_some_and(|old| {
+            (old.loader, &old.listener, &old.boot_id)
+                == (published.loader, &published.listener, &published.boot_id)
+        })
     }
 
     /// Waits for the frontend, or connects if it is there.
@@ -84,30 +132,13 @@ impl Guest {
                 }
                 error => ConnectError::Host(error.into()),
             })
-            .and_then(|published| {
-                let devices = context.host.open(self.domid).map_err(Error::from)?;
-                let line = LoaderLine::connect(devices, self.domid, published.loader, context.epoll)?;
-                Ok((published, line))
-            });
+            .and_then(|published| Ok((connect_lines(self.domid, &published, context)?, published)));
         match connected {
-            Ok((_, line)) if !self.churn.admit(context.now) => {
-                line.close(context.epoll);
+            Ok((lines, _)) if !self.churn.admit(context.now) => {
+                lines.close(context);
                 self.fail(format!("it connected more than {} times within a minute", Churn::MAX), context);
             }
-            Ok((published, line)) => {
-                let domid = self.domid;
-                self.log_limit.line(log::Level::Info, context.now, || {
-                    let kernel = published.kernel_release.as_deref().unwrap_or("unknown").escape_default();
-                    format!("domain {domid}: connected (protocol {}, kernel {kernel})", published.version)
-                });
-                device.published = Some(published);
-                device.loader_line = Some(line);
-                device.taken_over = taking_over;
-                self.tally.connections += 1;
-                self.signalled = true;
-                self.set_state(State::Connected, context);
-                context.events.push(Event::Attached { domid: self.domid });
-            }
+            Ok((lines, published)) => self.established(lines, published, taking_over, context),
             Err(error) if taking_over => {
                 self.line(&format!("taking over: {error}"), context);
             }
@@ -118,6 +149,52 @@ impl Guest {
             }
             Err(ConnectError::Guest(reason)) => self.fail(reason, context),
         }
+    }
+
+    /// The rings are there: takes up what a predecessor had on them, and is connected.
+    fn established(
+        &mut self,
+        mut lines: Lines,
+        published: Published,
+        taking_over: bool,
+        context: &mut Context<'_>,
+    ) {
+        let domid = self.domid;
+        let known = self.listener.boot_id().is_some();
+        self.listener.connected(published.boot_id.as_deref(), context.now);
+        if let Some(boot_id) = published.boot_id.as_deref().filter(|_| !known) {
+            match nodes::load_heard(context.store, domid, boot_id) {
+                Ok(memory) => self.listener.remember(&memory),
+                Err(error) => self.line(&format!("what was heard of it is not known: {error}"), context),
+            }
+        }
+        let listener = lines.listener.as_mut().map(|line| match taking_over {
+            true => take_exports_over(line, &mut self.listener, context),
+            false => nodes::store_exports(context.store, domid, line.ends(), &[]).map_err(|e| e.to_string()),
+        });
+        if taking_over && let Some(Err(reason)) = listener {
+            self.listener.disconnected(context.now);
+            lines.close(context);
+            self.line(&format!("taking over: {reason}"), context);
+            return;
+        }
+        self.log_limit.line(log::Level::Info, context.now, || {
+            let kernel = published.kernel_release.as_deref().unwrap_or("unknown").escape_default();
+            let listener = if lines.listener.is_some() { "" } else { ", no listener" };
+            format!("domain {domid}: connected (protocol {}, kernel {kernel}{listener})", published.version)
+        });
+        let Some(device) = self.device.as_mut() else { return };
+        device.published = Some(published);
+        device.listener_unwritten = matches!(listener, Some(Err(_)));
+        // As it was loaded, or to be written at once.
+        device.heard = if known { listener::Memory::default() } else { self.listener.memory() };
+        (device.loader_line, device.listener_line) = (Some(lines.loader), lines.listener);
+        device.taken_over = TakenOver { loader: taking_over, listener: taking_over };
+        self.tally.connections += 1;
+        self.ended = None;
+        (self.signalled, self.listening) = (true, true);
+        self.set_state(State::Connected, context);
+        context.events.push(Event::Attached { domid });
     }
 
     /// Stops the device: the guest broke the protocol, or cannot be reached.
@@ -187,10 +264,16 @@ impl Guest {
         context.events.push(Event::Detached { domid });
     }
 
-    /// Gives the mapping, the port and the descriptors back.
-    pub(super) fn drop_lines(&mut self, context: &Context<'_>) {
-        self.signalled = false;
-        if let Some(line) = self.device.as_mut().and_then(|device| device.loader_line.take()) {
+    /// Gives the mappings, the ports and the descriptors back. What is shared stays known: it may be announced again.
+    pub(super) fn drop_lines(&mut self, context: &mut Context<'_>) {
+        (self.signalled, self.listening) = (false, false);
+        self.hear_out();
+        self.listener.disconnected(context.now);
+        let Some(device) = self.device.as_mut() else { return };
+        if let Some(line) = device.listener_line.take() {
+            line.close(context.epoll);
+        }
+        if let Some(line) = device.loader_line.take() {
             line.close(context.epoll);
         }
     }
@@ -200,7 +283,7 @@ impl Guest {
         let Some(device) = self.device.as_mut() else { return };
         device.state = state;
         let domid = self.domid;
-        let written = nodes::set_state(context.store, domid, state);
+        let written = nodes::set_state(context.store, domid, state, context.limits);
         device.state_unwritten = written.is_err();
         match written {
             Ok(Written::Changed | Written::Same) => {}

@@ -17,10 +17,11 @@
 
 use std::time::Instant;
 
+use vesper_action::listener::{self, ExportEnd};
 use vesper_action::{Failure, LoadedModule};
 use vesper_ring::wire::xenbus::State;
 
-use super::{Churn, Context, Device, Fence, Guest, NOT_TAKEN_OVER, Then};
+use super::{Churn, Context, Device, Fence, Guest, NOT_TAKEN_OVER, TakenOver, Then};
 use crate::{Error, nodes};
 
 impl Guest {
@@ -43,7 +44,7 @@ impl Guest {
             }
             // The nodes vanished under a device, or there is none.
             _ => {
-                nodes::create(context.store, self.domid)?;
+                nodes::create(context.store, self.domid, context.limits)?;
                 self.loader.disconnected();
                 self.drop_lines(context);
                 self.device = None;
@@ -64,10 +65,17 @@ impl Guest {
             return Err(Error::ModulesLoaded { domid, modules: modules.to_vec() });
         }
         log::info!("domain {domid}: being detached");
-        self.loader.abandon(&Failure::NotAttached);
+        self.abandon(context);
         self.close(Then::Remove, context);
         self.harvest(context);
         Ok(())
+    }
+
+    /// The frontend or the device goes away for good: commands and channels end.
+    fn abandon(&mut self, context: &mut Context<'_>) {
+        self.loader.abandon(&Failure::NotAttached);
+        self.hear_out();
+        self.listener.end(ExportEnd::Detached, context.now);
     }
 
     /// Whether the guest has a device.
@@ -91,12 +99,15 @@ impl Guest {
             frontend: theirs,
             published: None,
             loader_line: None,
-            taken_over: false,
+            listener_line: None,
+            taken_over: TakenOver::default(),
             then: Then::Stay,
             close_deadline: None,
             failure: None,
             memory: memory.clone().unwrap_or_default(),
             memory_unwritten: false,
+            heard: listener::Memory::default(),
+            listener_unwritten: false,
             state_unwritten: false,
             retry_at: None,
         });
@@ -149,7 +160,7 @@ impl Guest {
         });
         if offline {
             log::info!("domain {}: the toolstack takes the device away", self.domid);
-            self.loader.abandon(&Failure::NotAttached);
+            self.abandon(context);
             self.close(Then::Remove, context);
             self.harvest(context);
         }
@@ -159,7 +170,7 @@ impl Guest {
     pub(crate) fn new_store(&mut self, context: &mut Context<'_>) {
         let Some(device) = self.device.as_mut() else { return };
         device.watch = None;
-        (device.state_unwritten, device.memory_unwritten) = (true, true);
+        (device.state_unwritten, device.memory_unwritten, device.listener_unwritten) = (true, true, true);
         self.try_again(context);
     }
 
@@ -192,6 +203,8 @@ impl Guest {
             return;
         }
         self.memory_changed |= device.memory_unwritten;
+        self.rewrite_listener(context);
+        let Some(device) = self.device.as_ref() else { return };
         let (state, state_unwritten) = (device.state, device.state_unwritten);
         if state_unwritten {
             self.set_state(state, context);
@@ -270,7 +283,7 @@ impl Guest {
             (InitWait, Closing | Closed) if before == theirs => {}
             (InitWait | Connected, Closing) => {
                 self.line("its frontend closes", context);
-                self.loader.abandon(&Failure::NotAttached);
+                self.abandon(context);
                 self.drop_lines(context);
                 self.set_state(Closing, context);
                 self.wait_for_close(context);

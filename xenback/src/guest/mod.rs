@@ -6,22 +6,29 @@
 //! | `mod.rs` | what a guest is, commands, one turn of serving, what can be told of it |
 //! | `lifecycle.rs` | the xenbus states: what each end says and what follows |
 //! | `connect.rs` | the way into a connection and out of it: connect, close, fail, reopen, remove |
+//! | `listening.rs` | its channels: turns, what is told of them, its end |
 //!
-//! The loader lives as long as the guest, not as long as its device, so that a result that comes after a detach and
-//! an attach is still understood.
+//! Loader and listener live as long as the guest, not as long as its device, so that a result that comes after a detach and
+//! an attach is still understood, and a channel that is announced again goes on.
 
 mod connect;
 mod lifecycle;
+mod listening;
 
+pub(crate) use listening::domain;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::Epoll;
+use vesper_action::listener::{self, DeadCause, Listener, Quota, Remains};
 use vesper_action::{Command, CommandId, Failure, Loader, LogLimit, Memory, Run};
 use vesper_grant::{DomId, DomainState, Host};
 use vesper_ring::wire::xenbus::State;
 use vesper_xenstore::{Store, Watch};
 
+use crate::listener::ListenerLine;
 use crate::loader::LoaderLine;
 use crate::nodes::{self, Published};
 use crate::{Counters, DeviceState, Error, Event, GuestInfo, Limits, RETRY, Uuid};
@@ -33,6 +40,8 @@ pub(crate) struct Context<'a> {
     pub(crate) epoll: &'a Epoll,
     pub(crate) limits: &'a Limits,
     pub(crate) events: &'a mut Vec<Event>,
+    /// What is left of guests that ended.
+    pub(crate) remains: &'a mut BTreeMap<DomId, Remains>,
     pub(crate) now: Instant,
 }
 
@@ -41,11 +50,22 @@ pub(crate) struct Guest {
     pub(crate) domid: DomId,
     pub(crate) uuid: Uuid,
     loader: Loader,
+    listener: Listener,
     device: Option<Device>,
-    /// A kick was taken or a turn was cut short: it is to be served.
+    /// A kick of the loader's was taken or a turn was cut short: it is to be served.
     pub(crate) signalled: bool,
+    /// The same of the listener.
+    pub(crate) listening: bool,
+    /// When the listener has something to do.
+    listener_at: Option<Instant>,
     /// The node `loader-memory` is out of date.
     memory_changed: bool,
+    /// The node `listener-heard` is out of date.
+    heard_changed: bool,
+    /// It was seen suspended, so that it is not dead when it is gone.
+    suspended: bool,
+    /// What ended it. It may be here all the same, kept as it was.
+    ended: Option<DeadCause>,
     tally: Tally,
     fence: Fence,
     churn: Churn,
@@ -62,9 +82,11 @@ struct Device {
     frontend: State,
     published: Option<Published>,
     loader_line: Option<LoaderLine>,
+    /// `None` also with a frontend that has no listener.
+    listener_line: Option<ListenerLine>,
     /// The connection was a predecessor's and nothing was taken from it yet. It may have died while it wrote an answer
     /// over a request, so what is wrong there is not the guest's fault (`docs/protocol.md`, "Restart of the daemon").
-    taken_over: bool,
+    taken_over: TakenOver,
     /// What comes after Closed.
     then: Then,
     /// Closing: when the frontend is no longer waited for.
@@ -75,10 +97,21 @@ struct Device {
     memory: Memory,
     /// The node `loader-memory` could not be written.
     memory_unwritten: bool,
+    /// What the node `listener-heard` holds, or was to hold.
+    heard: listener::Memory,
+    /// The nodes of the listener could not be written.
+    listener_unwritten: bool,
     /// Our state could not be written.
     state_unwritten: bool,
     /// When to try again what failed for want of xenstore or of a device.
     retry_at: Option<Instant>,
+}
+
+/// Which rings were a predecessor's and have not been looked into.
+#[derive(Clone, Copy, Debug, Default)]
+struct TakenOver {
+    loader: bool,
+    listener: bool,
 }
 
 /// What comes after Closed.
@@ -151,14 +184,28 @@ impl Fence {
 }
 
 impl Guest {
-    pub(crate) fn new(domid: DomId, uuid: Uuid, run: &Arc<Run>, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        domid: DomId,
+        uuid: Uuid,
+        run: &Arc<Run>,
+        quota: &Arc<Quota>,
+        limits: &Limits,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let label = format!("domain {domid}");
         Self {
             domid,
             uuid,
-            loader: Loader::new(Arc::clone(run), limits.queue_length, format!("domain {domid}")),
+            loader: Loader::new(Arc::clone(run), limits.queue_length, label.clone()),
+            listener: Listener::new(Arc::clone(quota), limits.lag_limit, label, wake),
             device: None,
             signalled: false,
+            listening: false,
+            listener_at: None,
             memory_changed: false,
+            heard_changed: false,
+            suspended: false,
+            ended: None,
             tally: Tally::default(),
             fence: Fence::default(),
             churn: Churn::default(),
@@ -212,7 +259,7 @@ impl Guest {
         let Some(line) = device.loader_line.as_mut() else { return false };
         let turn = match line.serve(&mut self.loader, context.limits.budget, context.now) {
             Ok(turn) => turn,
-            Err(violation) if device.taken_over => {
+            Err(violation) if device.taken_over.loader => {
                 log::warn!("domain {}: in what a predecessor left: {violation}", self.domid);
                 self.again(NOT_TAKEN_OVER, context);
                 return false;
@@ -222,7 +269,7 @@ impl Guest {
                 return false;
             }
         };
-        device.taken_over = false;
+        device.taken_over.loader = false;
         self.tally.requests += u64::from(turn.requests);
         if self.loader.wants_report() {
             self.again("it did something that is not known here", context);
@@ -243,7 +290,8 @@ impl Guest {
 
     /// Whether it wants another turn at once.
     pub(crate) fn has_work(&self) -> bool {
-        self.signalled || self.memory_changed
+        let due = self.signalled || self.listening || self.memory_changed || self.heard_changed;
+        due || self.listener.is_rung()
     }
 
     /// Lets time pass.
@@ -256,6 +304,7 @@ impl Guest {
         {
             self.fail(format!("its event channel cannot be unmasked: {error}"), context);
         }
+        self.listener_tick(context);
         self.lifecycle_tick(context);
         self.harvest(context);
     }
@@ -265,17 +314,23 @@ impl Guest {
         let device = self.device.as_ref();
         let loader = device.and_then(|device| device.loader_line.as_ref());
         let loader = loader.and_then(LoaderLine::next_deadline);
+        let listener = device.and_then(|device| device.listener_line.as_ref());
+        let listener = listener.and_then(ListenerLine::next_deadline);
         let close = device.and_then(|device| device.close_deadline);
         let fence = self.fence.until.filter(|_| self.waits_behind_fence());
         let retry = device.and_then(|device| device.retry_at);
-        [self.loader.next_deadline(), loader, close, fence, retry].into_iter().flatten().min()
+        [self.loader.next_deadline(), loader, listener, self.listener_at, close, fence, retry]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The domain is gone: everything is given back at once, so that no page holds the domain up. Returns whether its
     /// nodes are gone too.
-    pub(crate) fn gone(mut self, context: &mut Context<'_>) -> bool {
+    pub(crate) fn gone(mut self, cause: DeadCause, context: &mut Context<'_>) -> bool {
         log::info!("domain {} ({}) is gone", self.domid, self.uuid);
         self.loader.abandon(&Failure::GuestGone);
+        self.bury(if self.suspended { DeadCause::Saved } else { cause }, context);
         let mut removed = true;
         if self.device.is_some() {
             self.drop_lines(context);
@@ -301,10 +356,12 @@ impl Guest {
         }
         self.memory_changed =
             self.device.as_ref().is_some_and(|device| device.memory != self.loader.memory());
+        self.harvest_listener(context);
     }
 
     /// Writes down what a successor must know. A turn later than the change, so that no outcome waits for xenstore.
     fn persist(&mut self, context: &mut Context<'_>) {
+        self.persist_heard(context);
         if !std::mem::take(&mut self.memory_changed) {
             return;
         }
@@ -350,8 +407,11 @@ impl Guest {
 
     fn counters(&self) -> Counters {
         let loader = self.loader.counters();
-        let line = self.device.as_ref().and_then(|device| device.loader_line.as_ref());
-        let devices = line.map(LoaderLine::counters).unwrap_or_default();
+        let device = self.device.as_ref();
+        let one = device.and_then(|device| device.loader_line.as_ref()).map(LoaderLine::counters);
+        let other = device.and_then(|device| device.listener_line.as_ref()).map(ListenerLine::counters);
+        let sum =
+            |count: fn(&vesper_grant::Counters) -> u64| [&one, &other].into_iter().flatten().map(count).sum();
         Counters {
             commands: loader.commands,
             succeeded: loader.succeeded,
@@ -362,8 +422,8 @@ impl Guest {
             spurious_kicks: self.tally.spurious_kicks,
             protocol_errors: self.tally.protocol_errors,
             connections: self.tally.connections,
-            grants_mapped: devices.grants_mapped,
-            ports_bound: devices.ports_bound,
+            grants_mapped: sum(|counters| counters.grants_mapped),
+            ports_bound: sum(|counters| counters.ports_bound),
         }
     }
 }

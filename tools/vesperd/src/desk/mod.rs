@@ -324,6 +324,12 @@ impl Desk {
                 self.settle(domid, now, |order| Err(failures::stopped(&order.guest, &reason)));
             }
             Event::StoreLost => self.store_lost = true,
+            Event::Exported { .. }
+            | Event::Unexported { .. }
+            | Event::Moved { .. }
+            | Event::LastWords { .. }
+            | Event::Fatal { .. }
+            | Event::GuestEnded { .. } => {}
         }
     }
 
