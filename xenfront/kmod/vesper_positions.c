@@ -81,6 +81,26 @@ static u32 wake(const struct vesper_buffer *buffer)
 /* ---- switches ---- */
 
 /*
+ * Counts what of the sub-buffers before @to was padding. Who is slower than
+ * another leaves it to that one.
+ */
+static void publish_padding(const struct vesper_export *export,
+			    struct vesper_buffer *buffer, u64 to)
+{
+	struct vesper_positions *at = buffer->positions;
+	u64 old = atomic64_read(&at->padding);
+	s32 more = (u32)to - (u32)(old >> 32);
+	u32 bytes = old;
+	u64 s;
+
+	if (more <= 0)
+		return;
+	for (s = to - min_t(u32, more, export->subbufs); s != to; s++)
+		bytes += buffer->buf->padding[s % export->subbufs];
+	atomic64_cmpxchg(&at->padding, old, to << 32 | bytes);
+}
+
+/*
  * Publishes the sub-buffers that were completed since: one, except in a channel
  * that was in use before it was exported. Returns how many.
  */
@@ -105,8 +125,8 @@ static u32 publish_switches(const struct vesper_export *export,
 
 			WRITE_ONCE(at->sub[i], (u64)(u32)(s + 1) << 32 | bytes);
 		}
-		if (at->wraps != to >> 32)
-			WRITE_ONCE(at->wraps, to >> 32);
+		WRITE_ONCE(at->total, to);
+		publish_padding(export, buffer, to);
 	} while (!move_head(at, old, head_of(to, VESPER_NOT_BEGUN)));
 	return to - from;
 }
@@ -229,7 +249,8 @@ void vesper_positions_begin(const struct vesper_export *export,
 	u64 oldest = produced > export->subbufs ? produced - export->subbufs : 0;
 
 	atomic64_set(&buffer->positions->head, head_of(oldest, VESPER_NOT_BEGUN));
-	buffer->positions->wraps = oldest >> 32;
+	buffer->positions->total = oldest;
+	atomic64_set(&buffer->positions->padding, oldest << 32);
 	buffer->taken = oldest;
 	*buffer->consumed = (u64)(u32)oldest << 32;
 }

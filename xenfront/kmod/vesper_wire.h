@@ -58,8 +58,9 @@ struct vesper_positions {
 	atomic64_t dropped;
 	atomic64_t records;
 	u64 state;
-	u64 wraps;		/* of the 32 bits of produced */
-	u64 zero[3];
+	u64 total;		/* all 64 bits of produced */
+	atomic64_t padding;	/* produced << 32 | bytes, in all before */
+	u64 zero[2];
 	u64 sub[];		/* (number + 1) << 32 | bytes */
 };
 static_assert(offsetof(struct vesper_positions, sub) == 64);
