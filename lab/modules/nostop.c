@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A probe module that goes without relay_export_stop(), and with close=0 without relay_close(), too.
+ * A probe module that goes without relay_export_stop(), and with close=0 without relay_close(), too; or that closes its
+ * channel without it, and stays:
+ *   echo 1 > /sys/module/nostop/parameters/now
  */
 #include <linux/debugfs.h>
 #include <linux/module.h>
@@ -16,6 +18,22 @@ module_param(fail, bool, 0444);
 MODULE_PARM_DESC(fail, "init fails after the export");
 
 static struct rchan *chan;
+
+static void close_channel(void)
+{
+	relay_close(chan);
+	chan = NULL;
+}
+
+static int now_set(const char *value, const struct kernel_param *kp)
+{
+	close_channel();
+	return 0;
+}
+
+static const struct kernel_param_ops now_ops = { .set = now_set };
+module_param_cb(now, &now_ops, NULL, 0200);
+MODULE_PARM_DESC(now, "closes the channel");
 
 static struct dentry *create_file(const char *filename, struct dentry *parent, umode_t mode, struct rchan_buf *buf,
 				  int *is_global)
@@ -49,7 +67,7 @@ static int __init nostop_init(void)
 		err = fail ? -EIO : 0;
 	}
 	if (err && close)
-		relay_close(chan);
+		close_channel();
 	pr_info("vesper_nostop: %s\n", err ? "init failed" : "loaded");
 	return err;
 }
@@ -57,7 +75,7 @@ static int __init nostop_init(void)
 static void __exit nostop_exit(void)
 {
 	if (close)
-		relay_close(chan);
+		close_channel();
 	pr_info("vesper_nostop: unloaded\n");
 }
 
