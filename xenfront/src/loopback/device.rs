@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::string::{String, ToString};
 use std::sync::Arc;
 use std::time::Duration;
+use std::vec::Vec;
 
 use vesper_grant::loopback::LoopGuest;
 use vesper_grant::{Access, PAGE_SIZE};
@@ -15,10 +16,15 @@ use vesper_ring::wire::xenbus::{
     BOOT_ID, FRONTEND_VERSION, KERNEL_RELEASE, LOADER_EVENT_CHANNEL, LOADER_RING_PAGE_ORDER, LOADER_RING_REF,
     State, VERMAGIC, VERSION,
 };
-use vesper_xenstore::{Store, Tx, Watch, read_string, read_u32_or, transaction, write_existing};
+use vesper_xenstore::{
+    Error, Store, Tx, Watch, read_opt, read_string, read_u32_or, transaction, write_existing,
+};
 
+use super::grants::Granted;
 use super::kernel::{FakeKernel, ThreadKernel};
-use super::pages::{Granted, LoopPages};
+use super::listening::Listening;
+use super::pages::LoopPages;
+use super::relay::Shared;
 use crate::frontend::{Frontend, Progress};
 use crate::modules::Modules;
 use crate::traits::Fault;
@@ -36,6 +42,7 @@ pub(super) struct Device<'t> {
     pub(super) store: Arc<dyn Store>,
     pub(super) kernel: FakeKernel,
     core: Frontend<'t, LoopPages, ThreadKernel>,
+    pub(super) listening: Listening,
     watch: Watch,
     backend: Option<Backend>,
     own: State,
@@ -59,6 +66,7 @@ impl<'t> Device<'t> {
         store: Arc<dyn Store>,
         watch: Watch,
         kernel: FakeKernel,
+        relay: Arc<Shared>,
         table: &'t mut [Loaded],
     ) -> Self {
         let boot_id =
@@ -69,6 +77,7 @@ impl<'t> Device<'t> {
             store,
             kernel,
             core,
+            listening: Listening::new(relay),
             watch,
             backend: None,
             own: State::Unknown,
@@ -82,10 +91,11 @@ impl<'t> Device<'t> {
 
     /// What to wait for besides nodes; an event that comes before both ends are connected waits itself, and a destroyed
     /// domain has none to come.
-    pub(super) fn event_fd(&mut self) -> Option<OwnedFd> {
+    pub(super) fn event_fds(&mut self) -> Vec<OwnedFd> {
         let pages = self.core.pages();
         let hears = self.started && pages.guest().is_alive();
-        pages.port.filter(|_| hears).map(|port| pages.guest().event_fd(port))
+        let own = pages.port.filter(|_| hears).map(|port| pages.guest().event_fd(port));
+        own.into_iter().chain(self.listening.event_fd()).collect()
     }
 
     /// Whether the host sent an event since the last call.
@@ -95,11 +105,12 @@ impl<'t> Device<'t> {
     }
 
     pub(super) fn owes_grants(&mut self) -> bool {
-        self.core.pages().owes()
+        self.core.pages().grants.owes() || self.listening.owes()
     }
 
     pub(super) fn settle_grants(&mut self) {
-        self.core.pages().settle();
+        self.core.pages().grants.settle();
+        self.listening.settle();
     }
 
     /// Takes the answers that are there.
@@ -110,6 +121,13 @@ impl<'t> Device<'t> {
                 Ok(_) => return,
                 Err(fault) => return self.stop(&fault),
             }
+        }
+    }
+
+    /// The listener's part of the same.
+    pub(super) fn listen(&mut self) {
+        if let Err(fault) = self.listening.run() {
+            self.stop(&fault);
         }
     }
 
@@ -144,7 +162,8 @@ impl<'t> Device<'t> {
     /// `rmmod vesper_front`. The host still maps the ring page here; it lets go when it sees the state.
     pub(super) fn unload(&mut self) {
         self.release();
-        self.core.pages().leave_to_kernel();
+        self.core.pages().grants.leave_to_kernel();
+        self.listening.unload();
         self.switch(State::Closed);
     }
 
@@ -196,15 +215,15 @@ impl<'t> Device<'t> {
     }
 
     fn connect(&mut self) {
-        let Some(backend) = &self.backend else { return };
-        let version = format!("{}/{VERSION}", backend.path);
+        let Some(backend) = self.backend.as_ref().map(|backend| backend.path.clone()) else { return };
+        let version = format!("{backend}/{VERSION}");
         let Ok(version) = read_u32_or(&*self.store, Tx::NONE, &version, 0..=u32::MAX, 0) else { return };
         if version == 0 {
             return;
         }
         self.release();
         self.restart = false;
-        let ring = self.core.pages().grant(Access::ReadWrite);
+        let ring = self.core.pages().grants.grant(Access::ReadWrite);
         // SAFETY: the page lives until `release`, which detaches first; the host has the only other access.
         let attached = unsafe { self.core.attach(ring.page.as_ptr(), PAGE_SIZE) };
         attached.expect("a page holds a ring");
@@ -223,21 +242,31 @@ impl<'t> Device<'t> {
             (BOOT_ID, self.boot_id.clone()),
             (FRONTEND_VERSION, env!("CARGO_PKG_VERSION").to_string()),
         ];
-        let published = transaction(&*self.store, |tx| {
-            nodes.iter().try_for_each(|(name, value)| {
-                self.store.write(tx, &format!("{DEVICE}/{name}"), value.as_bytes())
-            })
-        });
-        match published {
+        let nodes = nodes.map(|(name, value)| (name.to_string(), Some(value)));
+        let listener = self.listening.open(&*self.store, &backend);
+        match self.publish(nodes.into_iter().chain(listener).collect()) {
             Ok(()) => self.switch(State::Initialised),
             Err(_) => self.switch(State::Closing),
         }
     }
 
+    /// All nodes in one transaction; those without a value are removed.
+    fn publish(&self, nodes: Vec<(String, Option<String>)>) -> Result<(), Error> {
+        let nodes: Vec<_> =
+            nodes.iter().map(|(name, value)| (format!("{DEVICE}/{name}"), value.as_ref())).collect();
+        transaction(&*self.store, |tx| {
+            nodes.iter().try_for_each(|(path, value)| match value {
+                Some(value) => self.store.write(tx, path, value.as_bytes()),
+                None if read_opt(&*self.store, tx, path)?.is_some() => self.store.remove(tx, path),
+                None => Ok(()),
+            })
+        })
+    }
+
     fn start(&mut self) {
         self.switch(State::Connected);
         self.started = true;
-        if let Err(fault) = self.core.start() {
+        if let Err(fault) = self.core.start().and_then(|()| self.listening.start()) {
             self.stop(&fault);
         }
     }
@@ -253,12 +282,14 @@ impl<'t> Device<'t> {
     /// The host broke the protocol.
     fn stop(&mut self, _fault: &Fault) {
         self.started = false;
+        self.listening.stop();
         self.switch(State::Closing);
     }
 
     /// Gives back all that a connection has.
     fn release(&mut self) {
         self.started = false;
+        self.listening.release();
         self.core.detach();
         let pages = self.core.pages();
         if let Some(port) = pages.port.take() {
@@ -266,7 +297,7 @@ impl<'t> Device<'t> {
         }
         pages.end_all();
         if let Some(ring) = self.ring.take() {
-            pages.end(ring);
+            pages.grants.end(ring);
         }
     }
 

@@ -128,7 +128,7 @@ struct Image {
     bytes: Vec<u8>,
 }
 
-fn errno(number: i32) -> Errno {
+pub(super) fn errno(number: i32) -> Errno {
     Errno::from_status(-number).unwrap_or(Errno::IO)
 }
 
@@ -232,7 +232,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         let _ = self.wake.write(1); // EAGAIN: it is awake already
     }
 

@@ -6,8 +6,11 @@
 //! loads do what a test says.
 
 mod device;
+mod grants;
 mod kernel;
+mod listening;
 mod pages;
+mod relay;
 
 use std::boxed::Box;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,12 +26,16 @@ use vesper_xenstore::Store;
 use device::Device;
 pub use kernel::{FakeKernel, Reaction, Work};
 use kernel::{Order, Shared};
+use relay::Pulse;
+pub use relay::{ChannelSpec, Relay, RelayChannel};
 
 /// A guest with the frontend module loaded. Dropping it is a guest whose kernel stopped: nothing is said any more and
 /// nothing given back.
 #[must_use = "a frontend that is dropped stands still"]
 pub struct LoopFrontend {
     kernel: FakeKernel,
+    relay: Relay,
+    pulse: Option<Pulse>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -41,18 +48,26 @@ impl LoopFrontend {
     pub fn start(guest: LoopGuest, store: impl Store + 'static, kernel: FakeKernel) -> Self {
         let store: Arc<dyn Store> = Arc::new(store);
         let watch = store.watch(device::DEVICES).expect("a guest may watch its own directory");
+        let shared = relay::Shared::new(&guest, kernel.clone());
+        let relay = Relay::new(Arc::clone(&shared));
+        let pulse = Pulse::start(Arc::clone(&shared));
         let for_thread = kernel.clone();
         let thread = thread::spawn(move || {
             let mut table = Box::new([kernel::NO_MODULE; crate::modules::TABLE_ENTRIES]);
-            let device = Device::new(guest, store, watch, for_thread, &mut table[..]);
+            let device = Device::new(guest, store, watch, for_thread, shared, &mut table[..]);
             live(device);
         });
-        Self { kernel, thread: Some(thread) }
+        Self { kernel, relay, pulse: Some(pulse), thread: Some(thread) }
     }
 
     /// The kernel that it was started with.
     pub fn kernel(&self) -> &FakeKernel {
         &self.kernel
+    }
+
+    /// The guest's relay channels, last words and heartbeat, as the frontend's module offers them to others.
+    pub fn relay(&self) -> &Relay {
+        &self.relay
     }
 
     /// Suspended and resumed, as after a migration: every grant and port is gone, the nodes are as the toolstack made
@@ -70,6 +85,7 @@ impl LoopFrontend {
     fn end(&mut self, order: Order) {
         // An order that no thread takes would be the next one's, if the kernel gets another frontend.
         let Some(thread) = self.thread.take() else { return };
+        self.pulse = None;
         self.kernel.0.order(order);
         if thread.join().is_err() && !thread::panicking() {
             panic!("the frontend's thread panicked");
@@ -91,12 +107,17 @@ fn live(mut device: Device<'_>) {
         let store = Arc::clone(&device.store);
         wait_for.push(store.wake_fd());
         wait_for.push(shared.wake.as_fd());
-        let event: Option<OwnedFd> = if shared.is_deaf() { None } else { device.event_fd() };
-        wait_for.extend(event.as_ref().map(AsFd::as_fd));
+        let deaf = shared.is_deaf();
+        let events: Vec<OwnedFd> = if deaf { Vec::new() } else { device.event_fds() };
+        wait_for.extend(events.iter().map(AsFd::as_fd));
         let mut fds: Vec<_> = wait_for.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         // Grants that the host still held are tried again, as the kernel does it.
-        let retry = device.owes_grants().then_some(pages::RETRY);
-        let timeout = retry.and_then(|time| PollTimeout::try_from(time).ok()).unwrap_or(PollTimeout::NONE);
+        let retry = device.owes_grants().then_some(grants::RETRY);
+        let pause = device.listening.pause().filter(|_| !deaf);
+        let timeout = retry.into_iter().chain(pause).min();
+        // Rounded up, or the last millisecond would be spent spinning.
+        let timeout = timeout.map(|time| PollTimeout::try_from(time + Duration::from_micros(999)));
+        let timeout = timeout.and_then(Result::ok).unwrap_or(PollTimeout::NONE);
         let _ = poll(&mut fds, timeout); // EINTR: look around, nothing lost
 
         store.drain_wake();
@@ -113,8 +134,12 @@ fn live(mut device: Device<'_>) {
         while let Some((status, nanos)) = shared.next_result() {
             device.finished(status, nanos);
         }
-        if !shared.is_deaf() && device.take_event(Duration::ZERO) {
+        if shared.is_deaf() {
+            continue;
+        }
+        if device.take_event(Duration::ZERO) {
             device.run();
         }
+        device.listen();
     }
 }

@@ -28,7 +28,7 @@ enum Step {
 }
 
 fn response() -> impl Strategy<Value = Response> {
-    (14u16..21, 0u16..2, 0u32..20, -3i32..2, 0u32..2, any::<u64>(), 0u64..2).prop_map(
+    (15u16..24, 0u16..2, 0u32..20, -3i32..2, 0u32..2, any::<u64>(), 0u64..2).prop_map(
         |(op, flags, id, status, reserved, got, sent)| Response {
             op,
             flags,

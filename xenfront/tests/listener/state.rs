@@ -356,3 +356,22 @@ fn an_event_without_an_answer_is_told_apart() {
     assert_eq!(desk.answer(&Answer::TimeIs { got: 1, sent: 1 }), Ok(Progress::Done));
     assert_eq!(desk.front.run(), Ok(Progress::Nothing));
 }
+
+#[test]
+fn who_sleeps_is_woken() {
+    let mut desk = Desk::idle();
+    let kicks = |desk: &Desk| desk.world.borrow().kicks;
+    let before = kicks(&desk);
+    assert!(!desk.back.final_check().unwrap(), "the host sleeps");
+    desk.export(0);
+    assert_eq!(kicks(&desk), before + 1);
+    desk.asked();
+    // It has not asked to be woken since.
+    desk.done(0);
+    desk.unexport(0);
+    assert_eq!(kicks(&desk), before + 1);
+    // And the guest waits for the answer.
+    desk.asked();
+    desk.back.push(&Answer::Done { status: 0 }.response(desk.open_id)).unwrap();
+    assert!(desk.back.publish());
+}
