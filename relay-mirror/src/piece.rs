@@ -82,6 +82,13 @@ impl Piece {
         (self.number, self.offset)
     }
 
+    /// Its first `bytes` bytes (at least 1, at most all): what is written out at once can be bounded so.
+    #[must_use]
+    pub fn cut(self, bytes: usize) -> Self {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.bytes);
+        Self { bytes, ..self }
+    }
+
     /// Copies as much as there is room for, from its beginning. Returns the bytes copied.
     ///
     /// # Errors
