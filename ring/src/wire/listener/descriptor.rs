@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0-only
 //! [`ExportInfo`] as a value that can only be right.
 
+use core::fmt;
 use core::ops::Range;
 
 use super::geometry::{BUFFERS, CONSUMED_PAGES, GRANTS, SCHEMA_BYTES};
@@ -10,7 +11,7 @@ use crate::wire::{NAME_BYTES, Name, PAGE_SIZE};
 /// An export, or a part of one, as its descriptor page has it: checked, and of a size that fits into one EXPORT.
 ///
 /// Holding one proves that the numbers agree with each other, not that there are such pages.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Descriptor {
     name: ExportName,
     owner: Option<Name>,
@@ -156,6 +157,20 @@ impl Descriptor {
 
     fn schema_pages(&self) -> u32 {
         self.schema_bytes.div_ceil(PAGE_SIZE as u32)
+    }
+}
+
+impl fmt::Debug for Descriptor {
+    /// Without the places of CPUs that are not in use.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Descriptor")
+            .field("name", &self.name)
+            .field("owner", &self.owner)
+            .field("geometry", &self.geometry)
+            .field("schema_bytes", &self.schema_bytes)
+            .field("global", &self.global)
+            .field("cpu", &self.cpu.get(..self.geometry.buffers() as usize))
+            .finish()
     }
 }
 
