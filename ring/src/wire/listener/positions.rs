@@ -28,7 +28,7 @@ pub const FINAL: u64 = 1;
 pub struct Positions {
     /// A [`Head`].
     pub head: u64,
-    /// Writes that were refused since the buffer was full, in total.
+    /// Writes that were refused, in total: no room, larger than a sub-buffer, or in an NMI.
     pub dropped: u64,
     /// Sequence numbers that were given to records, in total, those of dropped ones included. 0 for the channel of a
     /// module that does not use `vesper_record`.
