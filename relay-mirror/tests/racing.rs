@@ -95,6 +95,7 @@ fn a_guest_that_overwrites_tears_nothing_and_each_byte_is_accounted_for() {
         for sink in sinks {
             assert_eq!(sink.bytes + sink.lost.bytes, source.bytes, "{subbufs} sub-buffers: {sink:?}");
             assert_eq!(sink.lost.writes, 0);
+            assert!(sink.bytes > 0, "it got nothing at all");
         }
         assert_eq!(channel.status()[0].nonsense, 0);
     }

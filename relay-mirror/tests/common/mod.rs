@@ -60,6 +60,13 @@ impl Source {
         Ok(())
     }
 
+    /// Writes so often; some may be refused.
+    pub fn write_some(&mut self, writes: usize, payload: usize) {
+        for _ in 0..writes {
+            let _ = self.write(payload);
+        }
+    }
+
     /// Ends the sub-buffer. Refused, it counts as a write.
     pub fn flush(&mut self) {
         if !self.writer.flush() {
