@@ -35,8 +35,10 @@ pub struct SentCommand {
 pub struct Memory {
     /// The modules that are in.
     pub modules: Vec<LoadedModule>,
-    /// The command that the guest works on.
+    /// The command that the guest's kernel works on.
     pub current: Option<SentCommand>,
+    /// The command whose result was taken in last.
+    pub last_result: Option<CommandId>,
 }
 
 /// The list of modules and the recent commands of one guest.

@@ -2,7 +2,7 @@
 //! The text of the node `loader-memory`: what a restarted daemon must know of a guest whose ring it takes over.
 //!
 //! One line each: `in RUN SEQ NAME` for a module that is in, `at RUN SEQ load|unload NAME` for the command that the
-//! guest works on. RUN is hexadecimal. The last line is `end`; without it the list did not fit.
+//! guest works on, `told RUN SEQ` for the one whose result was taken in last. RUN is hexadecimal. The last line is `end`; without it the list did not fit.
 
 use std::fmt::Write as _;
 
@@ -17,6 +17,9 @@ pub(crate) fn encode(memory: &Memory) -> String {
     if let Some(SentCommand { id, load, name }) = &memory.current {
         let verb = if *load { "load" } else { "unload" };
         let _ = writeln!(text, "at {:x} {} {verb} {name}", id.run, id.seq);
+    }
+    if let Some(id) = memory.last_result {
+        let _ = writeln!(text, "told {:x} {}", id.run, id.seq);
     }
     for LoadedModule { name, command } in &memory.modules {
         let line = format!("in {:x} {} {name}\n", command.run, command.seq);
@@ -47,6 +50,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Memory> {
                 };
                 memory.current = Some(SentCommand { id, load, name: ModuleName::new(words.next()?).ok()? });
             }
+            "told" => memory.last_result = Some(id),
             _ => return None,
         }
     }
@@ -68,8 +72,10 @@ mod tests {
             load: false,
             name: ModuleName::new("probe_b").unwrap(),
         };
-        for current in [None, Some(current)] {
-            let memory = Memory { modules: vec![module(1, "probe_a"), module(2, "probe_b")], current };
+        let last_result = Some(CommandId { run: 7, seq: 8 });
+        for (current, last_result) in [(None, None), (Some(current), last_result)] {
+            let modules = vec![module(1, "probe_a"), module(2, "probe_b")];
+            let memory = Memory { modules, current, last_result };
             assert_eq!(decode(encode(&memory).as_bytes()), Some(memory));
         }
     }
@@ -77,7 +83,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_or_is_damaged_is_not_taken() {
         let modules = (0..100).map(|seq| module(seq, &"x".repeat(55))).collect();
-        let text = encode(&Memory { modules, current: None });
+        let text = encode(&Memory { modules, ..Memory::default() });
         assert!(text.len() <= MAX);
         assert_eq!(decode(text.as_bytes()), None);
         for bad in

@@ -188,6 +188,58 @@ fn a_result_for_the_daemon_before_is_reconciled() {
     }
 }
 
+/// Xenstore takes longer than the guest: it is not to wait for it.
+#[test]
+fn a_command_is_written_down_once_the_guest_works_on_it() {
+    let written = |world: &World| {
+        let node = "/local/domain/0/backend/vesper/1/0/loader-memory";
+        read_string(&*world.store, Tx::NONE, node).unwrap()
+    };
+    let mut world = World::new();
+    let mut guest = world.add_connected(1);
+    world.submit(1, load("probe", &[7; 20_000], ""));
+    let Some(Answer::Load { command, .. }) = guest.next_command(&mut world) else { panic!() };
+    let fetch = guest.fetch_request(command, 0, 8192);
+    assert!(matches!(guest.ask(&mut world, fetch), Some(Answer::Filled { status: 0, .. })));
+    assert_eq!(written(&world), "end\n");
+    guest.fetch_all(&mut world, command, 20_000).unwrap();
+    let id = format!("{:x} {}", command.run, command.seq);
+    assert_eq!(written(&world), format!("at {id} load probe\nend\n"));
+    guest.result(&mut world, command, 0, "");
+    assert_eq!(written(&world), format!("told {id}\nin {id} probe\nend\n"));
+}
+
+#[test]
+fn a_daemon_that_died_before_it_wrote_a_command_down_asks_what_became_of_it() {
+    let mut world = World::new();
+    let mut guest = world.add_connected(1);
+    world.submit(1, load("probe", b"elf", ""));
+    let Some(Answer::Load { command, .. }) = guest.next_command(&mut world) else { panic!() };
+    guest.push(guest.fetch_request(command, 0, 3).request(1));
+    // The turn that answers; what is written down is the next one's.
+    while guest.take().is_none() {
+        world.backend.run(world.now);
+    }
+    world.restart_backend();
+    guest.result(&mut world, command, 0, "");
+    assert_eq!(world.backend_state(1), 5, "closes for a fresh start, which begins with a report");
+    assert_eq!(world.info(1).counters.protocol_errors, 0);
+}
+
+#[test]
+fn a_result_that_a_predecessor_was_told_is_read_again_and_means_nothing() {
+    let mut world = World::new();
+    let mut guest = world.add_connected(1);
+    world.load_works(&mut guest);
+    let command = world.submit(1, unload("probe"));
+    guest.obey(&mut world, 0).unwrap();
+    assert_eq!(world.outcome(command).result, Ok(()));
+    world.restart_backend();
+    assert_eq!((world.device(1), world.backend_state(1)), (Some(DeviceState::Connected), 4));
+    assert_eq!(world.info(1).counters.late_results, 0);
+    world.load_works(&mut guest);
+}
+
 #[test]
 fn a_daemon_that_finds_a_connection_it_cannot_take_over_starts_it_anew() {
     // The frontend in its own state 4, or in 3, where the daemon died before it was seen.

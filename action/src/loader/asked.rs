@@ -31,7 +31,6 @@ impl Loader {
             Ask::Idle { result } => {
                 self.opened = true;
                 self.idle(result, now)?;
-                self.remembered = false;
                 self.parked = true;
                 self.pump(link, now)
             }
@@ -151,18 +150,15 @@ impl Loader {
 
     /// A result whose command has had its outcome, or is of another run: no lie, but nobody waits for it any more.
     fn late(&mut self, result: &CommandResult, now: Instant) {
-        // After a reconnection the guest tells its last result again, because it cannot know that it was heard.
-        if self.last_result == Some(result.command) {
+        // After a reconnection the guest tells its last result again, because it cannot know that it was heard; and of a
+        // predecessor's connection the last request is read again.
+        if self.last_result.replace(result.command) == Some(result.command) {
             return;
         }
         self.counters.late_results += 1;
         let known = self.knowledge.result(result.command, result.status);
         let listed = self.modules().iter().any(|module| module.command == result.command);
-        if known.is_none() && result.status == 0 && !listed && !self.remembered {
-            // Told again on the next connection, after the report that it is for.
-            self.last_result = Some(result.command);
-            self.wants_report = true;
-        }
+        self.wants_report |= known.is_none() && result.status == 0 && !listed;
         let Self { log_limit, label, .. } = self;
         log_limit.warn(now, || {
             let what = known.map_or("unknown here".to_owned(), |sent| {

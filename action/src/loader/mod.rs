@@ -43,8 +43,6 @@ pub struct Loader {
     opened: bool,
     /// The guest did something that is not known here; see [`Loader::wants_report`].
     wants_report: bool,
-    /// A predecessor's connection goes on: its last request may be read again, with a result that is long in the list.
-    remembered: bool,
     counters: Counters,
     log_limit: LogLimit,
 }
@@ -126,7 +124,6 @@ impl Loader {
             last_result: None,
             opened: false,
             wants_report: false,
-            remembered: false,
             counters: Counters::default(),
             log_limit: LogLimit::default(),
         }
@@ -250,7 +247,7 @@ impl Loader {
     }
 
     fn end_of_connection(&mut self) {
-        (self.parked, self.opened, self.wants_report, self.remembered) = (false, false, false, false);
+        (self.parked, self.opened, self.wants_report) = (false, false, false);
         self.report.clear();
     }
 
@@ -264,15 +261,20 @@ impl Loader {
         &self.knowledge.modules
     }
 
-    /// What a successor must know.
+    /// What a successor must know. Of a command only once the guest has all it needs: until then a successor calls it off.
     pub fn memory(&self) -> Memory {
-        Memory { modules: self.knowledge.modules.clone(), current: self.current.as_ref().map(Current::sent) }
+        let runs = self.current.as_ref().filter(|current| current.phase == Phase::Running);
+        Memory {
+            modules: self.knowledge.modules.clone(),
+            current: runs.map(Current::sent),
+            last_result: self.last_result,
+        }
     }
 
     /// Takes over what a predecessor knew.
     pub fn remember(&mut self, memory: Memory) {
         self.knowledge.modules = memory.modules;
-        self.remembered = true;
+        self.last_result = memory.last_result;
         if let Some(command) = memory.current {
             self.knowledge.sent(command);
         }

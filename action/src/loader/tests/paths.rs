@@ -156,7 +156,7 @@ fn results_of_another_run_are_late_and_fetches_for_it_cancelled() {
     let mut bench = Bench::new();
     let id = CommandId { run: 6, seq: 3 };
     let current = Some(crate::SentCommand { id, load: true, name: name("probe") });
-    bench.loader.remember(Memory { modules: vec![], current });
+    bench.loader.remember(Memory { current, ..Memory::default() });
     assert_eq!(bench.fetch(id, 0, 8), Ok(Some(Told::Cancelled(id))));
     assert_eq!(bench.prepared(id, 0), Ok(Some(Told::Cancelled(id))));
     assert_eq!(bench.result(id, 0), Ok(None));
@@ -184,7 +184,7 @@ fn the_success_of_an_unknown_command_asks_for_a_new_report() {
 }
 
 #[test]
-fn a_failure_or_what_is_listed_or_was_a_predecessors_asks_for_no_report() {
+fn a_failure_or_what_is_listed_or_was_told_to_a_predecessor_asks_for_no_report() {
     let id = CommandId { run: 6, seq: 3 };
     let mut failed = Bench::new();
     failed.result(id, -5).unwrap();
@@ -193,7 +193,7 @@ fn a_failure_or_what_is_listed_or_was_a_predecessors_asks_for_no_report() {
     listed.ask(Ask::Report { modules: vec![module], more: false }).unwrap();
     listed.result(id, 0).unwrap();
     let mut remembered = Bench::new();
-    remembered.loader.remember(Memory::default());
+    remembered.loader.remember(Memory { last_result: Some(id), ..Memory::default() });
     remembered.result(id, 0).unwrap();
     for bench in [failed, listed, remembered] {
         assert!(!bench.loader.wants_report());
