@@ -2,6 +2,7 @@
 //! Compressed modules, as distributions install them. Output and the decoder's own memory are both bounded.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use super::ImageError;
 
@@ -13,7 +14,7 @@ const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 const GZIP: &[u8] = b"\x1f\x8b";
 
 /// The bytes as they are if they are not compressed, else what they decompress to, at most `limit` bytes.
-pub(super) fn decompress(file: Vec<u8>, limit: u64) -> Result<Vec<u8>, ImageError> {
+pub(super) fn decompress(file: Arc<[u8]>, limit: u64) -> Result<Arc<[u8]>, ImageError> {
     let mut out = Vec::new();
     let Some((format, done)) = unpack(&file, limit, &mut out) else { return Ok(file) };
     // The limit first: a decoder that was stopped at it has not failed.
@@ -24,7 +25,7 @@ pub(super) fn decompress(file: Vec<u8>, limit: u64) -> Result<Vec<u8>, ImageErro
     if out.is_empty() {
         return Err(ImageError::Empty);
     }
-    Ok(out)
+    Ok(out.into())
 }
 
 /// Unpacks to `out`, to at most one byte beyond the limit; `None` if the file is not compressed.

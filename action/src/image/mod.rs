@@ -71,7 +71,8 @@ impl ModuleImage {
 ///
 /// # Errors
 /// [`ImageError`] says which check failed, and with what value.
-pub fn prepare(file: Vec<u8>, limit: u64) -> Result<ModuleImage, ImageError> {
+pub fn prepare(file: impl Into<Arc<[u8]>>, limit: u64) -> Result<ModuleImage, ImageError> {
+    let file = file.into();
     if file.is_empty() {
         return Err(ImageError::Empty);
     }
@@ -84,5 +85,5 @@ pub fn prepare(file: Vec<u8>, limit: u64) -> Result<ModuleImage, ImageError> {
     if name.as_str() == FRONTEND_MODULE {
         return Err(ImageError::Frontend);
     }
-    Ok(ModuleImage { name, vermagic: facts.vermagic, bytes: bytes.into() })
+    Ok(ModuleImage { name, vermagic: facts.vermagic, bytes })
 }

@@ -3,19 +3,16 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
+use std::{io, iter};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use vesper_action::image::{self, ImageError, ModuleImage};
 
 use crate::closer::Foreign;
-
-/// Bytes read at once.
-const CHUNK: u64 = 1 << 20;
 
 /// Why a descriptor gives no image.
 #[derive(Debug, thiserror::Error)]
@@ -154,21 +151,28 @@ fn take(file: Foreign<OwnedFd>, limit: u64) -> Result<ModuleImage, FileError> {
             () => "something else",
         }));
     }
-    let mut bytes = Vec::new();
-    loop {
-        let start = bytes.len();
-        // One byte more than the limit is enough to know that it is too large.
-        let room = (limit + 1).saturating_sub(start as u64).min(CHUNK) as usize;
-        bytes.resize(start + room, 0);
-        let read = file.read_at(&mut bytes[start..], start as u64);
-        bytes.truncate(start + *read.as_ref().unwrap_or(&0));
-        match read {
-            Ok(0) => return Ok(image::prepare(bytes, limit)?),
-            Ok(_) => {}
+    // One byte more than the limit is enough to know that it is too large.
+    let length = file.metadata()?.len().min(limit + 1) as usize;
+    // Once, where it stays: of a large image each copy takes as long as sending it.
+    let mut bytes: Arc<[u8]> = iter::repeat_n(0, length).collect();
+    let read = read(&file, Arc::get_mut(&mut bytes).expect("it was made here and nobody else has it"))?;
+    // A file that was cut off meanwhile.
+    let bytes = if read < length { bytes[..read].into() } else { bytes };
+    Ok(image::prepare(bytes, limit)?)
+}
+
+/// Reads from the start of the file until its end or that of `bytes`.
+fn read(file: &File, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut start = 0;
+    while start < bytes.len() {
+        match file.read_at(&mut bytes[start..], start as u64) {
+            Ok(0) => break,
+            Ok(count) => start += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
+    Ok(start)
 }
 
 #[cfg(test)]
