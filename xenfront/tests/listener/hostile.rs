@@ -5,6 +5,7 @@ use crate::desk::{Desk, export, time_is};
 use vesper_ring::Poison;
 use vesper_ring::wire::BadMessage;
 use vesper_ring::wire::listener::{Answer, Asked, Response};
+use vesper_xenfront::listener::SLOTS;
 use vesper_xenfront::{Fault, Progress};
 
 type Verdict = fn(&Fault) -> bool;
@@ -162,4 +163,20 @@ fn a_time_of_any_value_is_the_hosts_own_affair() {
         (response.got, response.sent) = (got, sent);
         desk.respond(&response).unwrap();
     }
+}
+
+#[test]
+fn a_host_that_answers_at_once_does_not_keep_the_thread() {
+    let mut desk = Desk::attached();
+    for slot in 0..SLOTS as u32 {
+        desk.export(slot);
+    }
+    desk.answer_at_once();
+    desk.front.start().unwrap();
+    // 8 exchanges of TIME and 64 exports, 16 answers at a time.
+    for _ in 0..4 {
+        assert_eq!(desk.front.run(), Ok(Progress::More));
+    }
+    assert_eq!(desk.front.run(), Ok(Progress::Done));
+    assert!(desk.world.borrow().slots.values().all(|slot| slot.shared));
 }

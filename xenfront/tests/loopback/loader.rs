@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The frontend in a guest of this process: real pages, grants, event channels and nodes, and a backend that does only
-//! what a test says.
+//! The loader.
 
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use vesper_grant::loopback::{LoopGuest, Machine};
 use vesper_grant::{Access, Devices, DomId, GrantRef, Host, Mapping, Port};
 use vesper_ring::BackRing;
 use vesper_ring::wire::loader::{Directory, Loaded, Request, Response};
 use vesper_ring::wire::{Answer, Asked, CommandId, Name, PAGE_SIZE};
 use vesper_xenfront::loopback::{FakeKernel, LoopFrontend, Reaction, Work};
-use vesper_xenstore::{MemoryStore, Perm, Store, Tx, read_string, read_u32};
+use vesper_xenstore::{Store, Tx, read_string};
 
-const FRONT: &str = "/local/domain/5/device/vesper/0";
-const BACK: &str = "/local/domain/0/backend/vesper/5/0";
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::bench::{BACK, Bench, FRONT, guest_store, until};
 
 struct Connection {
     devices: Box<dyn Devices>,
@@ -25,67 +21,7 @@ struct Connection {
     open_id: u32,
 }
 
-struct Bench {
-    machine: Machine,
-    guest: LoopGuest,
-    store: MemoryStore,
-}
-
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = look() {
-            return value;
-        }
-        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
-        sleep(Duration::from_millis(1));
-    }
-}
-
 impl Bench {
-    fn new() -> (Self, LoopFrontend) {
-        let machine = Machine::new();
-        let guest = machine.add_guest(DomId(5), [5; 16]);
-        let store = MemoryStore::new().unwrap();
-        store.introduce(5);
-        let front = LoopFrontend::start(guest.clone(), guest_store(&store), FakeKernel::new());
-        (Self { machine, guest, store }, front)
-    }
-
-    fn make_nodes(&self) {
-        let node = |path: String, value: &str, owner: u16, reader: u16| {
-            self.store.write(Tx::NONE, &path, value.as_bytes()).unwrap();
-            let perms = [
-                Perm { domid: owner, read: false, write: false },
-                Perm { domid: reader, read: true, write: false },
-            ];
-            self.store.set_perms(Tx::NONE, &path, &perms).unwrap();
-        };
-        node(BACK.into(), "", 0, 5);
-        for (name, value) in [("frontend", FRONT), ("frontend-id", "5"), ("version", "1"), ("state", "1")] {
-            node(format!("{BACK}/{name}"), value, 0, 5);
-        }
-        node(FRONT.into(), "", 5, 0);
-        node(format!("{FRONT}/backend"), BACK, 0, 5);
-        node(format!("{FRONT}/state"), "1", 5, 0);
-    }
-
-    fn set_state(&self, state: u32) {
-        self.store.write(Tx::NONE, &format!("{BACK}/state"), state.to_string().as_bytes()).unwrap();
-    }
-
-    fn front_state(&self) -> u32 {
-        read_u32(&self.store, Tx::NONE, &format!("{FRONT}/state"), 0..=8).unwrap_or(0)
-    }
-
-    fn wait_front(&self, state: u32) {
-        until(&format!("frontend state {state}"), || (self.front_state() == state).then_some(()));
-    }
-
-    fn number(&self, name: &str) -> u32 {
-        read_u32(&self.store, Tx::NONE, &format!("{FRONT}/{name}"), 0..=u32::MAX).unwrap()
-    }
-
     fn connect(&self) -> Connection {
         self.set_state(2);
         self.wait_front(3);
@@ -98,10 +34,6 @@ impl Bench {
         self.wait_front(4);
         Connection { devices, _ring_page: page, ring, port, open_id: 0 }
     }
-}
-
-fn guest_store(store: &MemoryStore) -> MemoryStore {
-    store.as_domain(5).unwrap()
 }
 
 impl Connection {
