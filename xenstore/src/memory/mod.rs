@@ -75,6 +75,11 @@ impl MemoryStore {
         self.world.lock().release(domid);
     }
 
+    /// A domain has shut down and is kept as it is: `@releaseDomain` fires, and nothing else happens.
+    pub fn shut_down(&self) {
+        self.world.lock().notify_special("@releaseDomain");
+    }
+
     fn node_path(&self, path: &str) -> Result<String, Error> {
         path::resolve(path, self.domid)
     }

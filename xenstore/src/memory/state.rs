@@ -182,7 +182,7 @@ impl State {
     }
 
     /// Special watches fire for dom0 only, as with the permissions that xenstored gives them.
-    fn notify_special(&self, name: &str) {
+    pub(super) fn notify_special(&self, name: &str) {
         for watch in self.watches.values().filter(|watch| watch.domid == 0 && watch.path == name) {
             watch.flag.mark();
         }
