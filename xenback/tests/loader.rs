@@ -326,7 +326,7 @@ fn a_rebooted_guest_is_a_new_domain_with_the_same_uuid() {
     let mut world = World::new();
     let guest = world.add_connected(1);
     world.machine.shut_down(DomId(1), vesper_grant::ShutdownReason::Reboot);
-    world.store.release(1);
+    world.store.shut_down();
     world.settle();
     assert_eq!(world.device(1), Some(DeviceState::Closed), "not gone yet, but over");
     let (domid, uuid, cause) = (DomId(1), World::uuid(1), DeadCause::Rebooted);

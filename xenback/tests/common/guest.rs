@@ -8,7 +8,7 @@ use vesper_ring::wire::loader::{Loaded, Request, Response};
 use vesper_ring::wire::{Answer, Asked, CommandId, CommandResult, Fetch, LogPage, Report, bytes_of};
 use vesper_xenstore::{MemoryStore, Store, Tx, transaction};
 
-use super::World;
+use super::{RawListener, World};
 
 /// What a guest that obeys was told to do.
 #[derive(Debug, Default)]
@@ -38,6 +38,10 @@ pub struct RawGuest {
     pub told: Option<Answer>,
     /// Grants beyond those of every guest.
     pub extra: Vec<GrantRef>,
+    /// `None`: a frontend without a listener.
+    pub listener: Option<RawListener>,
+    /// What it publishes as its boot id.
+    pub boot_id: String,
     granted: bool,
 }
 
@@ -64,6 +68,8 @@ impl RawGuest {
             next_id: 1000,
             told: None,
             extra: Vec::new(),
+            listener: None,
+            boot_id: "00112233445566778899aabbccddeeff".into(),
             granted: false,
         }
     }
@@ -108,6 +114,9 @@ impl RawGuest {
             *gref = guest.grant(page, Access::ReadWrite);
         }
         self.port = self.guest.alloc_unbound();
+        if let Some(listener) = &mut self.listener {
+            listener.prepare(&self.guest);
+        }
         self.granted = true;
         (self.last, self.told) = (None, None);
         self.write_directory(&self.window.iter().map(|(_, gref)| gref.0).collect::<Vec<_>>(), 0);
@@ -129,7 +138,10 @@ impl RawGuest {
             put(tx, "version", "1")?;
             put(tx, "kernel-release", "6.1.0-test")?;
             put(tx, "vermagic", "6.1.0-test SMP mod_unload")?;
-            put(tx, "boot-id", "00112233445566778899aabbccddeeff")?;
+            put(tx, "boot-id", &self.boot_id)?;
+            for (node, value) in self.listener.iter().flat_map(RawListener::nodes) {
+                put(tx, &node, &value)?;
+            }
             put(tx, "frontend-version", "0.1.0")
         })
         .unwrap();
@@ -171,6 +183,9 @@ impl RawGuest {
         }
         self.guest.close(self.port);
         self.ring = None;
+        if let Some(listener) = &mut self.listener {
+            listener.end_grants(&self.guest);
+        }
     }
 
     /// Pushes a request as it is, and kicks.

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A machine in this process with a backend and guests that are driven by hand, step by step and in one thread.
 
-#![allow(dead_code, reason = "each test program uses its own part of it")]
+#![allow(dead_code, unused_imports, reason = "each test program uses its own part of it")]
 
 mod guest;
+mod listener;
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use guest::RawGuest;
+pub use listener::{RawExport, RawListener, drain, lines, write_lines};
 use vesper_grant::DomId;
 use vesper_grant::loopback::{LoopGuest, Machine};
 use vesper_xenback::action::{Command, CommandId, ModuleName, Outcome};
@@ -82,6 +84,17 @@ impl World {
     /// A guest that is attached and connected and has reported that it has no modules.
     pub fn add_connected(&mut self, id: u16) -> RawGuest {
         let mut guest = self.add_guest(id);
+        self.backend.attach(DomId(id)).unwrap();
+        self.settle();
+        guest.connect(self);
+        assert_eq!(self.device(id), Some(DeviceState::Connected));
+        guest
+    }
+
+    /// The same with a listener.
+    pub fn add_listening(&mut self, id: u16) -> RawGuest {
+        let mut guest = self.add_guest(id);
+        guest.listener = Some(RawListener::new(&guest.guest));
         self.backend.attach(DomId(id)).unwrap();
         self.settle();
         guest.connect(self);

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How a guest ends: what is left of it, what it said last, and whether it lives at all.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{RawExport, RawGuest, World, drain, lines, write_lines};
+use vesper_grant::{DomId, Host, ShutdownReason, VcpuState};
+use vesper_relay_mirror::Start;
+use vesper_relay_mirror::writer::WhenFull;
+use vesper_xenback::action::listener::{DeadCause, ExportEnd, Verdict, Why};
+use vesper_xenback::{DeviceState, Event};
+
+const G: DomId = DomId(1);
+const SCHEMA: &str = "# what ends\nsignal pid:u32\npanic! cpu:u32\n";
+const RECORD: [u8; 32] = {
+    let mut record = [0x5a; 32];
+    record[0] = 32;
+    record[1] = 0;
+    record[2] = 0;
+    record[3] = 0;
+    record
+};
+
+/// A guest with an export of two CPUs that has a schema.
+fn shared(world: &mut World) -> (RawGuest, RawExport) {
+    let mut guest = world.add_listening(1);
+    let mut export = RawExport::new(&guest, 1, "panic", (4096, 4), &[0, 4], SCHEMA);
+    assert_eq!(guest.export(world, &mut export), 0);
+    (guest, export)
+}
+
+/// Runs the backend as its owner does, and what is left of the guest if that is told of.
+fn run_once(world: &mut World) -> Option<vesper_xenback::action::listener::Remains> {
+    for _ in 0..100 {
+        let events = world.backend.run(world.now);
+        let ended = events.iter().any(|event| matches!(event, Event::GuestEnded { domid: G, .. }));
+        world.events.extend(events);
+        if ended {
+            return world.backend.remains(G);
+        }
+    }
+    None
+}
+
+fn position(world: &World, wanted: impl Fn(&Event) -> bool) -> usize {
+    world.events.iter().position(wanted).unwrap_or_else(|| panic!("{:?}", world.events))
+}
+
+#[test]
+fn what_can_be_read_of_a_destroyed_guest_is_copied_and_it_leaves_no_zombie() {
+    let mut world = World::new();
+    let (mut guest, mut export) = shared(&mut world);
+    let mut follows = world.backend.channel(G, "panic").unwrap().channel.reader(Start::Oldest);
+    let mut writer = export.writer(0, WhenFull::Refuse, guest.bell());
+    let mut other = export.writer(1, WhenFull::Refuse, guest.bell());
+    write_lines(&mut writer, "a", 0..500);
+    world.settle();
+    assert_eq!(drain(&mut follows, 0).0, lines("a", 0..500));
+    // The last that it does before anyone could look.
+    write_lines(&mut writer, "a", 500..520);
+    write_lines(&mut other, "b", 0..7);
+    guest.listener().say(0, 2, 32, b"panic", &RECORD);
+    world.machine.destroy(G);
+    assert!(world.machine.domain(G).unwrap().unwrap().dying, "its pages are mapped");
+    world.store.release(1);
+    let mut remains = run_once(&mut world).expect("what is left of it");
+    assert_eq!(world.machine.domain(G).unwrap(), None, "no zombie, before anyone has read a byte of it");
+    assert!(world.backend.guest(G).is_none());
+
+    assert_eq!(remains.boot_id.as_deref(), Some(guest.boot_id.as_str()));
+    assert_eq!(remains.words.len(), 1);
+    let (left, reader) = &mut remains.exports[0];
+    assert_eq!((left.name.as_str(), &left.cpus[..]), ("panic", &[Some(0), Some(4)][..]));
+    // All that was whole, also what was read before.
+    assert_eq!(drain(reader, 0), (lines("a", 0..520), Default::default(), true));
+    assert_eq!(drain(reader, 1), (lines("b", 0..7), Default::default(), true));
+    // And who followed it gets the rest.
+    assert_eq!(drain(&mut follows, 0), (lines("a", 500..520), Default::default(), true));
+    assert_eq!(drain(&mut follows, 1), (lines("b", 0..7), Default::default(), true));
+    let cause = DeadCause::Destroyed;
+    let words = position(&world, |event| matches!(event, Event::LastWords { .. }));
+    let why = ExportEnd::GuestGone;
+    let over = position(&world, |event| matches!(event, Event::Unexported { why: w, .. } if *w == why));
+    let end = position(&world, |event| *event == Event::GuestEnded { domid: G, uuid: World::uuid(1), cause });
+    let gone = position(&world, |event| matches!(event, Event::GuestGone { .. }));
+    assert!(words < end && over < end && end < gone, "{:?}", world.events);
+    world.settle();
+    assert!(world.backend.remains(G).is_none(), "once");
+    export.end();
+}
+
+#[test]
+fn a_guest_that_crashed_and_is_preserved_is_over() {
+    for (reason, cause) in [
+        (ShutdownReason::Crash, DeadCause::Crashed),
+        (ShutdownReason::Poweroff, DeadCause::PoweredOff),
+        (ShutdownReason::Watchdog, DeadCause::Watchdog),
+        (ShutdownReason::Other(77), DeadCause::Other(77)),
+    ] {
+        let mut world = World::new();
+        let (guest, mut export) = shared(&mut world);
+        let mut writer = export.writer(0, WhenFull::Refuse, guest.bell());
+        write_lines(&mut writer, "a", 0..5);
+        world.machine.shut_down(G, reason);
+        world.store.shut_down();
+        let mut remains = run_once(&mut world).expect("what is left of it");
+        assert!(!export.is_mapped());
+        assert_eq!(drain(&mut remains.exports[0].1, 0).0, lines("a", 0..5));
+        export.end();
+        let ended = Event::GuestEnded { domid: G, uuid: World::uuid(1), cause };
+        assert_eq!(world.events.iter().filter(|event| **event == ended).count(), 1);
+        assert_eq!(world.device(1), Some(DeviceState::Closed));
+        let counters = world.info(1).counters;
+        assert_eq!((counters.grants_mapped, counters.ports_bound), (0, 0));
+        assert_eq!(world.backend.alive(G).unwrap(), Verdict::Dead(cause));
+        // It is told of once, however often one looks.
+        world.store.shut_down();
+        world.settle();
+        world.machine.destroy(G);
+        world.store.release(1);
+        world.settle();
+        assert_eq!(world.events.iter().filter(|e| matches!(e, Event::GuestEnded { .. })).count(), 1);
+        assert!(world.events.iter().any(|event| matches!(event, Event::GuestGone { .. })));
+    }
+}
+
+#[test]
+fn a_guest_that_is_saved_is_not_dead() {
+    let mut world = World::new();
+    let (_guest, export) = shared(&mut world);
+    world.machine.shut_down(G, ShutdownReason::Suspend);
+    world.store.shut_down();
+    world.settle();
+    assert!(export.is_mapped(), "it may go on where it is");
+    assert_eq!(world.backend.alive(G).unwrap(), Verdict::Alive(Why::Saving));
+    world.machine.destroy(G);
+    world.store.release(1);
+    world.settle();
+    let cause = DeadCause::Saved;
+    assert!(world.events.contains(&Event::GuestEnded { domid: G, uuid: World::uuid(1), cause }));
+    assert_eq!(world.machine.domain(G).unwrap(), None);
+}
+
+#[test]
+fn last_words_are_heard_once() {
+    let mut world = World::new();
+    let (mut guest, _export) = shared(&mut world);
+    let heard = |world: &mut World| -> Vec<(u32, Option<String>, usize)> {
+        let words = |event: &Event| match event {
+            Event::LastWords { words, .. } => {
+                let name = words.name.as_ref().map(ToString::to_string);
+                Some((words.slot, name, words.record.len()))
+            }
+            _ => None,
+        };
+        let found = world.events.iter().filter_map(words).collect();
+        world.events.clear();
+        found
+    };
+    guest.listener().say(3, 1, 32, b"panic", &RECORD);
+    guest.kick_listener();
+    world.settle();
+    assert_eq!(heard(&mut world), [], "still being written");
+    guest.listener().say(3, 2, 32, b"panic", &RECORD);
+    guest.listener().say(0, 2, 32, b"", &RECORD);
+    guest.kick_listener();
+    world.settle();
+    assert_eq!(heard(&mut world), [(0, None, 32), (3, Some("panic".into()), 32)]);
+    guest.kick_listener();
+    world.settle();
+    assert_eq!(heard(&mut world), []);
+    assert_eq!(world.backend.listener(G).unwrap().words.len(), 2);
+    // Not again by a daemon that comes after this one, nor after a reconnect.
+    world.restart_backend();
+    guest.kick_listener();
+    world.settle();
+    assert_eq!(heard(&mut world), []);
+    guest.set_state(1);
+    world.settle();
+    guest.connect(&mut world);
+    assert_eq!(heard(&mut world), []);
+    guest.listener().say(7, 2, 24, b"oops", &RECORD);
+    guest.kick_listener();
+    world.settle();
+    assert_eq!(heard(&mut world), [(7, Some("oops".into()), 24)]);
+    // What is no record is passed over, once and for all.
+    for (slot, bytes, name) in
+        [(1, u32::MAX, &b"a"[..]), (2, 0, b"a"), (4, 23, b"a"), (5, 4025, b"a"), (6, 32, &[0xff; 56])]
+    {
+        guest.listener().say(slot, 2, bytes, name, &RECORD);
+    }
+    guest.kick_listener();
+    world.settle();
+    assert_eq!(heard(&mut world), [(6, None, 32)]);
+    // A frontend that is loaded anew has new places.
+    guest.close(&mut world);
+    guest.boot_id = "f".repeat(32);
+    guest.set_state(1);
+    world.settle();
+    guest.connect(&mut world);
+    assert_eq!(heard(&mut world).len(), 4);
+}
+
+#[test]
+fn records_that_report_the_end_are_found_in_passing() {
+    let mut world = World::new();
+    let (guest, export) = shared(&mut world);
+    let fatal = |world: &mut World| -> Vec<(Option<u16>, Option<String>, u64, usize)> {
+        let record = |event: &Event| match event {
+            Event::Fatal { export: 1, record, .. } => {
+                Some((record.cpu, record.name.clone(), record.time_ns, record.record.len()))
+            }
+            _ => None,
+        };
+        let found = world.events.iter().filter_map(record).collect();
+        world.events.clear();
+        found
+    };
+    let mut writers = [0, 1].map(|buffer| export.writer(buffer, WhenFull::Overwrite, guest.bell()));
+    for n in 0..300 {
+        writers[0].record(1, 0, 1000 + n, &[0; 40]).unwrap();
+    }
+    writers[0].record(2, 1, 2000, b"cpu.").unwrap();
+    world.settle();
+    assert_eq!(fatal(&mut world), [(Some(0), Some("panic".into()), 2000, 32)]);
+    writers[1].record(1, 2, 2001, b"").unwrap();
+    world.settle();
+    assert_eq!(fatal(&mut world), [(Some(4), None, 2001, 24)], "by its flag");
+    assert!(!world.backend.channel(G, "panic").unwrap().channel.has_readers(), "nothing is held for it");
+    // A flood is cut, and costs no other guest its turn.
+    for n in 0..5000 {
+        writers[0].record(2, 0, 3000 + n, b"cpu.").unwrap();
+    }
+    writers[0].urgent();
+    world.settle();
+    assert_eq!(fatal(&mut world).len(), 32 - 2);
+    assert!(world.backend.listener(G).unwrap().fatal_left_out > 100);
+    // A daemon that comes after this one does not tell them again, but what is new.
+    world.restart_backend();
+    assert_eq!(fatal(&mut world), []);
+    writers[1].record(2, 1, 90_000, b"new.").unwrap();
+    world.settle();
+    assert_eq!(fatal(&mut world), [(Some(4), Some("panic".into()), 90_000, 32)]);
+    // The last one is found when the guest ends, too, kick or no kick.
+    writers[1].record(2, 0, 90_001, b"last").unwrap();
+    writers[1].publish();
+    world.machine.crash(G);
+    world.store.shut_down();
+    world.settle();
+    assert_eq!(fatal(&mut world), [(Some(4), Some("panic".into()), 90_001, 32)]);
+}
+
+#[test]
+fn a_channel_without_such_events_is_not_looked_through() {
+    let mut world = World::new();
+    let mut guest = world.add_listening(1);
+    let mut export = RawExport::new(&guest, 1, "numbers", (4096, 4), &[0], "number n:u64\n");
+    assert_eq!(guest.export(&mut world, &mut export), 0);
+    let mut writer = export.writer(0, WhenFull::Refuse, guest.bell());
+    writer.record(1, 3, 5, b"").unwrap();
+    world.settle();
+    assert!(!world.events.iter().any(|event| matches!(event, Event::Fatal { .. })));
+    assert!(!writer.would_kick(), "nobody reads it");
+}
+
+#[test]
+fn whether_a_guest_lives_is_judged_by_two_looks() {
+    const PERIOD: u64 = 20_000_000;
+    let patience = Duration::from_nanos(PERIOD * 3) + Duration::from_millis(5);
+    let mut world = World::new();
+    let mut guest = world.add_listening(1);
+    let vcpu = |blocked, ran| VcpuState { online: true, blocked, running: !blocked, cpu_time_ns: ran };
+    guest.listener().beat(PERIOD, &[1000, 1000]);
+    world.machine.set_vcpus(G, &[vcpu(true, 5), vcpu(false, 5)]);
+    assert_eq!(world.backend.listener(G).unwrap().beat_period_ns, Some(PERIOD));
+    let undecided = world.backend.alive(G).unwrap();
+    let Verdict::Undecided { again_ns } = undecided else { panic!("{undecided:?}") };
+    assert!(again_ns <= PERIOD * 3);
+
+    std::thread::sleep(patience);
+    guest.listener().beat(PERIOD, &[1000 + PERIOD * 3, 1000 + PERIOD * 3]);
+    assert_eq!(world.backend.alive(G).unwrap(), Verdict::Alive(Why::Beating));
+    // One vCPU wants a CPU and gets none.
+    std::thread::sleep(patience);
+    guest.listener().beat(PERIOD, &[1000 + PERIOD * 6]);
+    assert_eq!(world.backend.alive(G).unwrap(), Verdict::Alive(Why::Starved));
+    // It got one, and spins.
+    std::thread::sleep(patience);
+    guest.listener().beat(PERIOD, &[1000 + PERIOD * 9]);
+    world.machine.set_vcpus(G, &[vcpu(true, 6), vcpu(false, 5 + PERIOD)]);
+    assert_eq!(world.backend.alive(G).unwrap(), Verdict::Hung { vcpus: vec![1] });
+    world.machine.set_paused(G, true);
+    assert_eq!(world.backend.alive(G).unwrap(), Verdict::Alive(Why::Paused));
+    world.machine.set_paused(G, false);
+    assert!(matches!(world.backend.alive(G).unwrap(), Verdict::Undecided { .. }), "just unpaused");
+    // A frontend that has gone says nothing any more.
+    guest.close(&mut world);
+    assert_eq!(world.backend.alive(G).unwrap(), Verdict::Alive(Why::Silent));
+    assert!(world.backend.alive(DomId(9)).is_err());
+}
