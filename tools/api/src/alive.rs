@@ -17,9 +17,6 @@ pub struct Alive {
     /// vCPUs that do not beat although Xen lets them run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hung_vcpus: Vec<u32>,
-    /// For how long at least, milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hung_ms: Option<u64>,
     /// The module that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<ModuleState>,

@@ -61,8 +61,8 @@ pub struct ChannelStatus {
     pub subbufs: u32,
     /// The kinds of its records; none for a foreign module's channel.
     pub events: Vec<String>,
-    /// Readers that it has now.
-    pub readers: usize,
+    /// Whether somebody reads it now.
+    pub read: bool,
     /// Its buffers.
     pub buffers: Vec<BufferStatus>,
 }

@@ -206,6 +206,8 @@ pub enum GoneReason {
     Crashed,
     /// It was shut down or rebooted.
     ShutDown,
+    /// It was suspended and taken away: it goes on from its save, or on another host.
+    Saved,
     /// It was detached.
     Detached,
     /// It goes on; vesperd does not.

@@ -17,7 +17,8 @@ use vesper_api::printable;
 
 use crate::account::Loss;
 use crate::frame::{EndReason, GoneReason};
-use crate::value::{self, Value};
+use crate::schema::Event;
+use crate::value::{self, Value, Values};
 use crate::{Header, Item, What};
 
 /// Bytes of a line of a dump.
@@ -101,18 +102,7 @@ fn record(out: &mut String, item: &Item, header: &Header, payload: &[u8], last_w
     if event.fatal || header.fatal() {
         out.push('!');
     }
-    let mut long = Vec::new();
-    for (name, value) in &values.fields {
-        match value {
-            Value::Unsigned(number) => drop(write!(out, " {name}={number}")),
-            Value::Signed(number) => drop(write!(out, " {name}={number}")),
-            Value::Hex(number) => drop(write!(out, " {name}={number:#x}")),
-            Value::Text(text) => match text.strip_suffix('\n').unwrap_or(text) {
-                text if text.contains('\n') => long.push((name, text)),
-                text => drop(write!(out, " {name}=\"{}\"", printable(text).replace('"', "\\\""))),
-            },
-        }
-    }
+    let long = fields(out, &values);
     if last_words {
         out.push_str(" (last words)");
     }
@@ -123,6 +113,30 @@ fn record(out: &mut String, item: &Item, header: &Header, payload: &[u8], last_w
             let _ = writeln!(out, "      {}", printable(line));
         }
     }
+}
+
+/// A record in one line: the event, and those of its values that have no lines of their own.
+pub fn summary(event: &Event, payload: &[u8]) -> String {
+    let mut line = event.name.clone();
+    fields(&mut line, &value::decode(event, payload));
+    line
+}
+
+/// Appends the values; those that have lines of their own are left to the caller.
+fn fields<'a>(out: &mut String, values: &'a Values<'_>) -> Vec<(&'a str, &'a str)> {
+    let mut long = Vec::new();
+    for (name, value) in &values.fields {
+        match value {
+            Value::Unsigned(number) => drop(write!(out, " {name}={number}")),
+            Value::Signed(number) => drop(write!(out, " {name}={number}")),
+            Value::Hex(number) => drop(write!(out, " {name}={number:#x}")),
+            Value::Text(text) => match text.strip_suffix('\n').unwrap_or(text) {
+                text if text.contains('\n') => long.push((*name, text)),
+                text => drop(write!(out, " {name}=\"{}\"", printable(text).replace('"', "\\\""))),
+            },
+        }
+    }
+    long
 }
 
 /// Bytes of which nobody says what they are: text if they look like it, else a dump.
@@ -185,6 +199,7 @@ fn went(reason: GoneReason) -> &'static str {
         GoneReason::Destroyed => "the guest was destroyed",
         GoneReason::Crashed => "the guest crashed",
         GoneReason::ShutDown => "the guest was shut down",
+        GoneReason::Saved => "the guest was saved, or migrated to another host",
         GoneReason::Detached => "the guest was detached",
         GoneReason::DaemonStopped => "vesperd was stopped; the guest goes on",
         GoneReason::Unknown => "the guest is gone",

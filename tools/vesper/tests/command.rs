@@ -73,10 +73,10 @@ fn a_module_goes_in_and_out() {
     for row in [
         "guest        web1 (3)\n",
         "device       connected\n",
-        "loader ring  mapped, 1 page(s), protocol 1\n",
+        "rings        mapped, protocol 1\n",
         "modules      vesper_answer\n",
         "commands     1 (1 done, 0 failed, 0 late results)\n",
-        "in use       1 grants, 1 ports\n",
+        "in use       11 grants, 2 ports\n",
     ] {
         assert!(status.contains(row), "{row:?} is not in\n{status}");
     }

@@ -3,16 +3,21 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
-use vesper_api::{ErrorKind, Failure, MAX_LINE, Reply};
+use vesper_api::{ErrorKind, Failure, MAX_LINE, Reply, Since};
+use vesper_relay_mirror::Start;
 
 use crate::closer::{Closer, Foreign};
 use crate::connection::{Connection, Line};
-use crate::desk::{Answer, Desk};
+use crate::desk::{Desk, Notice, Response, Told, add_words};
 use crate::peer::Peer;
 use crate::seats::{self, Full};
+use crate::streams::{Stream, Turn};
+use crate::view;
 
 /// A connection's number; never used again within a run, so that a late reply cannot reach another client.
 pub(crate) type ClientId = u64;
@@ -22,6 +27,8 @@ const LINES_A_TURN: u32 = 16;
 
 pub(crate) struct Clients {
     connections: HashMap<ClientId, (Connection, EpollFlags)>,
+    /// Of those connections that have one. Nothing is read from them any more.
+    streams: HashMap<ClientId, Stream>,
     next: ClientId,
     limit: usize,
     group: Option<u32>,
@@ -39,7 +46,8 @@ impl Clients {
         closer: Closer,
     ) -> Self {
         let group_name = group_name.to_owned();
-        Self { connections: HashMap::new(), next: first, limit, group, group_name, closer }
+        let streams = HashMap::new();
+        Self { connections: HashMap::new(), streams, next: first, limit, group, group_name, closer }
     }
 
     /// Takes a new connection in, or tells it why not.
@@ -94,21 +102,73 @@ impl Clients {
             if connection.is_ready() { connection.receive() } else { Ok(()) }
         })();
         match moved {
+            Ok(()) if self.streams.contains_key(&id) => self.stream(epoll, desk, id),
             Ok(()) => self.pump(epoll, desk, id),
-            Err(error) => {
-                log::debug!("client {id}: {error}");
-                self.part(epoll, desk, id);
+            Err(error) => self.lose(epoll, desk, id, &error),
+        }
+    }
+
+    /// Sends what the desk has to say: a reply, after which the client's next request has its turn; or news for streams.
+    pub(crate) fn deliver(&mut self, epoll: &Epoll, desk: &mut Desk, told: Told) {
+        match told {
+            // Without a connection the client went away, which was logged then; how the command ended is logged at the desk.
+            Told::Answer(answer) => {
+                if let Some((connection, _)) = self.connections.get_mut(&answer.client) {
+                    connection.answer(&answer.reply);
+                    self.pump(epoll, desk, answer.client);
+                }
+            }
+            Told::Notice(domid, notice) => {
+                let meant = |stream: &&Stream| stream.domid() == domid;
+                let ids: Vec<_> =
+                    self.streams.iter().filter(|(_, stream)| meant(stream)).map(|(id, _)| *id).collect();
+                for id in ids {
+                    if let Some(stream) = self.streams.get_mut(&id) {
+                        notify(stream, desk, &notice);
+                    }
+                    self.stream(epoll, desk, id);
+                }
             }
         }
     }
 
-    /// Sends a reply, and goes on with what the client asked next.
-    pub(crate) fn deliver(&mut self, epoll: &Epoll, desk: &mut Desk, answer: Answer) {
-        // Without a connection the client went away, which was logged then; how the command ended is logged at the desk.
-        if let Some((connection, _)) = self.connections.get_mut(&answer.client) {
-            connection.answer(&answer.reply);
-            self.pump(epoll, desk, answer.client);
+    /// Sends of a client's stream what it takes, and no more than a turn.
+    fn stream(&mut self, epoll: &Epoll, desk: &mut Desk, id: ClientId) {
+        let (Some((connection, _)), Some(stream)) =
+            (self.connections.get_mut(&id), self.streams.get_mut(&id))
+        else {
+            return;
+        };
+        // The reply goes first.
+        let served = if connection.has_sent() { stream.serve(connection.as_fd()) } else { Ok(Turn::More) };
+        connection.backlog = matches!(served, Ok(Turn::More));
+        if stream.flow.has_moved_on() {
+            desk.moved_on(stream.domid());
         }
+        match served {
+            Ok(Turn::Idle | Turn::More) => self.update(epoll, desk, id),
+            Ok(Turn::Over) => {
+                connection.busy = false;
+                self.part(epoll, desk, id);
+            }
+            Err(error) => self.lose(epoll, desk, id, &error),
+        }
+    }
+
+    /// The daemon stops: says so in every stream.
+    pub(crate) fn stop(&mut self) {
+        for (id, stream) in &mut self.streams {
+            if let Some((connection, _)) = self.connections.get(id)
+                && let Err(error) = stream.stop(connection.as_fd(), view::stopped())
+            {
+                log::debug!("client {id}: {error}");
+            }
+        }
+    }
+
+    fn lose(&mut self, epoll: &Epoll, desk: &mut Desk, id: ClientId, error: &io::Error) {
+        log::debug!("client {id}: {error}");
+        self.part(epoll, desk, id);
     }
 
     /// Works through the lines that are there, as far as the client takes the replies.
@@ -117,8 +177,7 @@ impl Clients {
         connection.backlog = false;
         for turn in 0.. {
             if let Err(error) = connection.flush() {
-                log::debug!("client {id}: {error}");
-                return self.part(epoll, desk, id);
+                return self.lose(epoll, desk, id, &error);
             }
             if !connection.is_ready() {
                 break;
@@ -130,8 +189,16 @@ impl Clients {
             match connection.next_line() {
                 Line::Whole(line) => {
                     connection.busy = true;
-                    if let Some(reply) = desk.request(id, &line, || connection.take_descriptor()) {
-                        connection.answer(&reply);
+                    match desk.request(id, &line, || connection.take_descriptor()) {
+                        Response::Later => {}
+                        Response::Reply(reply) => connection.answer(&reply),
+                        Response::Stream(reply, stream) => {
+                            connection.answer(&reply);
+                            connection.busy = true;
+                            connection.backlog = true;
+                            self.streams.insert(id, *stream);
+                            return self.update(epoll, desk, id);
+                        }
                     }
                 }
                 Line::TooLong => {
@@ -163,12 +230,47 @@ impl Clients {
 
     fn part(&mut self, epoll: &Epoll, desk: &mut Desk, id: ClientId) {
         let Some((connection, _)) = self.connections.remove(&id) else { return };
-        if connection.busy {
+        if let Some(stream) = self.streams.remove(&id) {
+            // Its readers hold nothing back any more.
+            desk.moved_on(stream.domid());
+        } else if connection.busy {
             log::info!("process {} went away before its command ended", connection.peer.pid);
             desk.forget(id);
         }
         if let Err(error) = epoll.delete(&connection) {
             log::error!("client {id}: epoll: {error}");
         }
+    }
+}
+
+/// Tells a stream what happened.
+fn notify(stream: &mut Stream, desk: &Desk, notice: &Notice) {
+    let (domid, flow) = (stream.domid(), &mut stream.flow);
+    match notice {
+        Notice::Moved => {
+            for number in flow.grown() {
+                desk.export(domid, number).iter().for_each(|export| flow.extend(export));
+            }
+            flow.moved();
+        }
+        Notice::Exported(export) => {
+            if flow.wants(export.name.as_str()) {
+                let reader = export.channel.reader(Start::Oldest);
+                flow.add(view::export(export, Since::Boot), reader);
+            }
+        }
+        Notice::Unexported(number, reason) => {
+            if flow.ended(*number, *reason) {
+                log::warn!(
+                    "domain {domid}: a client does not read; a channel that has ended is given up for it"
+                );
+            }
+        }
+        Notice::Words(words) => add_words(flow, words),
+        Notice::Booted(guest) => flow.booted(guest.clone()),
+        Notice::Gone(gone, reason) => flow.gone(gone.clone(), *reason),
+    }
+    if flow.wants_clock(Instant::now()) {
+        desk.clock(domid).into_iter().for_each(|clock| flow.clock(clock));
     }
 }

@@ -45,7 +45,7 @@ pub(crate) struct Connection {
     pub(crate) busy: bool,
     /// Nothing more comes in.
     input_ended: bool,
-    /// Lines are left for the next turn.
+    /// Lines, or frames of a stream, are left for the next turn.
     pub(crate) backlog: bool,
 }
 
@@ -158,6 +158,11 @@ impl Connection {
     /// Whether the next request may be looked at.
     pub(crate) fn is_ready(&self) -> bool {
         !self.busy && self.outbox.is_empty()
+    }
+
+    /// Whether the client has taken all that was said.
+    pub(crate) fn has_sent(&self) -> bool {
+        self.outbox.is_empty()
     }
 
     /// Whether everything has been said from both sides.

@@ -112,6 +112,15 @@ pub(crate) fn of_backend(error: &Error, guest: &GuestRef) -> Failure {
     }
 }
 
+/// What a guest recorded last was to be saved, and was not.
+pub(crate) fn nothing_saved(dom: &str) -> Failure {
+    Failure::new(
+        ErrorKind::NoSuchGuest,
+        format!("{dom} is gone, and what it recorded last could not be saved"),
+    )
+    .remedy("the daemon says why: journalctl -u vesperd")
+}
+
 fn inner(error: &Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -5,7 +5,8 @@
 //!
 //! * **One thread and one epoll.** Guests, clients and signals are served in turn, and none of them can hold it up:
 //!   every descriptor is non-blocking, every buffer bounded. Only module images are read, decompressed and
-//!   checked in a worker thread, because that takes long, and what clients passed is closed in another, because that may.
+//!   checked in a worker thread, because that takes long; files are written in another and what clients passed is closed in a
+//!   third, because that may.
 //! * **No wake-up without a cause.** The loop sleeps until a descriptor is readable or something is due.
 //! * **A request gets exactly one reply**, unless its client goes away first: a command that a guest's queue has goes on
 //!   then, and the log has how it ended.
@@ -21,7 +22,9 @@
 //! | [`socket`], [`peer`], `seats` | the listening socket, who may use it, and how many of them |
 //! | `desk` | requests, and what becomes of them |
 //! | `resolve`, `view`, `failures` | from a guest's name to the guest; from the backend's words to the API's |
-//! | `images` | the worker thread |
+//! | `streams` | what guests record, on its way to clients |
+//! | `saver` | the thread that saves what guests recorded last |
+//! | `images` | the worker thread for module images |
 //! | [`logging`] | the journal |
 
 mod clients;
@@ -35,9 +38,11 @@ pub mod logging;
 mod passed;
 pub mod peer;
 mod resolve;
+mod saver;
 mod seats;
 pub mod server;
 pub mod socket;
+mod streams;
 mod view;
 
 pub use config::Config;

@@ -16,6 +16,7 @@ use crate::closer::Closer;
 use crate::config::Config;
 use crate::desk::Desk;
 use crate::peer;
+use crate::saver::{Place, Saver};
 use crate::socket::{Listener, SocketError};
 
 /// Makes a new connection to xenstore when the old one has ended.
@@ -74,9 +75,17 @@ pub fn run(
     }
     // First of all, so that a second daemon touches nothing.
     let listener = Listener::bind(&config.socket, group)?;
-    let limits = Limits { queue_length: config.queue_length, ..Limits::default() };
+    let shared = &config.listener;
+    let limits = Limits {
+        queue_length: config.queue_length,
+        shared: shared.limits,
+        lag_limit: shared.lag_limit,
+        ..Limits::default()
+    };
     let backend = Backend::new(host, store, limits)?;
-    let mut desk = Desk::new(backend, config).map_err(os("the images thread"))?;
+    let place = Place { dir: shared.save_dir.clone(), limit: shared.save_limit, group };
+    let saver = Saver::start(place).map_err(os("the saver thread"))?;
+    let mut desk = Desk::new(backend, saver, config).map_err(os("the images thread"))?;
     let closer = Closer::start().map_err(os("the closer thread"))?;
     let mut clients = Clients::new(FIRST_CLIENT, config.connections, group, &config.group, closer);
 
@@ -96,12 +105,12 @@ pub fn run(
     loop {
         // Until nothing more follows from it: a reply may let a client's next request in.
         loop {
-            let answers = desk.run();
-            if answers.is_empty() {
+            let told = desk.run();
+            if told.is_empty() {
                 break;
             }
-            for answer in answers {
-                clients.deliver(&epoll, &mut desk, answer);
+            for told in told {
+                clients.deliver(&epoll, &mut desk, told);
             }
         }
         let now = Instant::now();
@@ -134,9 +143,10 @@ pub fn run(
         for event in &events[..count] {
             match event.data() {
                 STOP => {
-                    for answer in desk.stop() {
-                        clients.deliver(&epoll, &mut desk, answer);
+                    for told in desk.stop() {
+                        clients.deliver(&epoll, &mut desk, told);
                     }
+                    clients.stop();
                     log::info!("stopping; devices stay attached for the next start");
                     return Ok(());
                 }

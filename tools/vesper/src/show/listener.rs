@@ -9,7 +9,7 @@ use super::{aligned, or_dash, who};
 
 pub(super) fn channels(channels: &Channels) -> String {
     let mut rows = vec![
-        ["ID", "NAME", "CHANNEL", "MODULE", "BUFFERS", "RECORDS", "DROPPED", "READERS", "EVENTS"]
+        ["ID", "NAME", "CHANNEL", "MODULE", "BUFFERS", "RECORDS", "DROPPED", "READ", "EVENTS"]
             .map(str::to_owned),
     ];
     for guest in &channels.guests {
@@ -32,7 +32,7 @@ pub(super) fn channels(channels: &Channels) -> String {
                 // What a foreign module writes has no numbers to be counted by.
                 if foreign { "-".into() } else { sum(|buffer| buffer.records) },
                 sum(|buffer| buffer.dropped),
-                channel.readers.to_string(),
+                if channel.read { "yes" } else { "no" }.into(),
                 if foreign { "-".into() } else { printable(&channel.events.join(",")) },
             ]);
         }
@@ -92,15 +92,7 @@ pub(super) fn alive(alive: &Alive) -> String {
         Because::NotConnected => {
             "is alive as far as Xen says; nothing in it is connected that could beat".into()
         }
-        Because::Hung => format!(
-            "is not alive: {} for {} s at least",
-            if vcpus.is_empty() {
-                "no vCPU has beaten".into()
-            } else {
-                format!("vCPU {} has not beaten", vcpus.join(", "))
-            },
-            alive.hung_ms.unwrap_or_default() / 1000
-        ),
+        Because::Hung => format!("is not alive: it runs, but does not beat on vCPU {}", vcpus.join(", ")),
         Because::Crashed => "is not alive: its kernel crashed".into(),
         Because::ShutDown => "is not alive: it was shut down".into(),
         Because::Rebooting => "is not alive: it is rebooting".into(),

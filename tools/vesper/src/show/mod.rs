@@ -149,17 +149,14 @@ fn status(status: &GuestStatus) -> String {
     if let Some(reason) = &guest.device_reason {
         let _ = write!(device, ": {}", printable(reason));
     }
-    let ring = if status.in_use.ports == 0 {
-        "-".to_owned()
-    } else {
-        format!("mapped, {} page(s), protocol {}", status.in_use.grants, status.protocol.unwrap_or_default())
-    };
+    let protocol = status.protocol.filter(|_| status.in_use.ports > 0);
+    let rings = protocol.map_or("-".into(), |protocol| format!("mapped, protocol {protocol}"));
     let rows = [
         ("guest", who(&guest.guest)),
         ("uuid", guest.guest.uuid.clone()),
         ("domain", or_dash(&guest.domain)),
         ("device", device),
-        ("loader ring", ring),
+        ("rings", rings),
         ("kernel", text(&guest.kernel)),
         ("vermagic", text(&status.vermagic)),
         ("frontend", text(&status.frontend)),

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The desk: takes requests, hands them to the backend, and says how they ended.
 
+mod life;
+mod listener;
 mod order;
 #[cfg(test)]
 mod tests;
@@ -11,6 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
+use life::Judging;
+use listener::Known;
+pub(crate) use listener::{Notice, add_words};
 use order::{Order, What};
 use vesper_action::image::{self, ModuleImage};
 use vesper_action::{Command, CommandId, ModuleName};
@@ -24,6 +29,8 @@ use crate::closer::Foreign;
 use crate::config::{AttachRule, Config};
 use crate::failures::{self, label};
 use crate::images::{FileError, Images, JobId, Prepared};
+use crate::saver::Saver;
+use crate::streams::Stream;
 use crate::{resolve, view};
 
 /// Longest time limit that a request may ask for.
@@ -33,6 +40,24 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
 pub(crate) struct Answer {
     pub(crate) client: ClientId,
     pub(crate) reply: Reply,
+}
+
+/// What comes of a request at once.
+pub(crate) enum Response {
+    /// Nothing yet; an [`Answer`] comes.
+    Later,
+    /// This.
+    Reply(Reply),
+    /// This, and a stream behind it.
+    Stream(Reply, Box<Stream>),
+}
+
+/// What the desk has to say to clients.
+pub(crate) enum Told {
+    /// The reply to a request.
+    Answer(Answer),
+    /// Something happened that streams of this guest are told.
+    Notice(DomId, Notice),
 }
 
 pub(crate) struct Desk {
@@ -50,12 +75,16 @@ pub(crate) struct Desk {
     running: HashMap<CommandId, Order>,
     /// Attaches and detaches.
     waiting: Vec<Order>,
-    answers: Vec<Answer>,
+    /// Questions whether a guest is alive.
+    judging: Vec<Judging>,
+    known: Known,
+    saver: Saver,
+    told: Vec<Told>,
     store_lost: bool,
 }
 
 impl Desk {
-    pub(crate) fn new(backend: Backend, config: &Config) -> io::Result<Self> {
+    pub(crate) fn new(backend: Backend, saver: Saver, config: &Config) -> io::Result<Self> {
         Ok(Self {
             backend,
             images: Images::start()?,
@@ -66,20 +95,24 @@ impl Desk {
             preparing: HashMap::new(),
             running: HashMap::new(),
             waiting: Vec::new(),
-            answers: Vec::new(),
+            judging: Vec::new(),
+            known: Known::default(),
+            saver,
+            told: Vec::new(),
             store_lost: false,
         })
     }
 
     /// Descriptors to wait for: when one is readable, [`Desk::run`] has something to do.
-    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
-        [self.backend.as_fd(), self.images.as_fd()]
+    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
+        [self.backend.as_fd(), self.images.as_fd(), self.saver.as_fd()]
     }
 
     /// When [`Desk::run`] has something to do even if nothing is readable.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let orders = self.preparing.values().chain(&self.waiting).map(|order| order.deadline);
-        orders.chain(self.backend.next_deadline()).min()
+        let judging = self.judging.iter().map(|judging| judging.again);
+        orders.chain(judging).chain(self.backend.next_deadline()).min()
     }
 
     /// Whether xenstore must be connected again: see [`Desk::set_store`].
@@ -100,11 +133,8 @@ impl Desk {
         client: ClientId,
         line: &[u8],
         descriptor: impl FnOnce() -> Option<Foreign<OwnedFd>>,
-    ) -> Option<Reply> {
-        match self.accept(client, line, descriptor) {
-            Ok(done) => done.map(|done| Ok(done).into()),
-            Err(failure) => Some(Err(failure).into()),
-        }
+    ) -> Response {
+        self.accept(client, line, descriptor).unwrap_or_else(|failure| Response::Reply(Err(failure).into()))
     }
 
     fn accept(
@@ -112,20 +142,35 @@ impl Desk {
         client: ClientId,
         line: &[u8],
         descriptor: impl FnOnce() -> Option<Foreign<OwnedFd>>,
-    ) -> Result<Option<Done>, Failure> {
+    ) -> Result<Response, Failure> {
         let request: Request = vesper_api::from_line(line).map_err(|error| {
             Failure::new(ErrorKind::BadRequest, format!("the line is no request: {error}"))
         })?;
         let now = Instant::now();
-        let listener = || Failure::new(ErrorKind::BadRequest, "this vesperd has no probe listener");
-        let Some(dom) = request.dom() else {
-            if matches!(request, Request::Channels { .. }) {
-                return Err(listener());
+        let done = match request {
+            Request::List {} => {
+                let guests = self.backend.guests().iter().map(|info| view::guest(info, now)).collect();
+                Some(Done::Guests(Guests { guests }))
             }
-            let guests = self.backend.guests().iter().map(|info| view::guest(info, now)).collect();
-            return Ok(Some(Done::Guests(Guests { guests })));
+            Request::Channels { dom } => Some(self.channels(dom.as_deref())?),
+            // Of a guest that is gone there may be something, too.
+            Request::Stream { dom, channel, since, follow } => {
+                return self.stream(client, &dom, channel, since, follow);
+            }
+            other => self.order(client, other, descriptor, now)?,
         };
-        let info = resolve::resolve(self.backend.guests(), dom)?;
+        Ok(done.map_or(Response::Later, |done| Response::Reply(Ok(done).into())))
+    }
+
+    /// A request that is about one guest which is there.
+    fn order(
+        &mut self,
+        client: ClientId,
+        request: Request,
+        descriptor: impl FnOnce() -> Option<Foreign<OwnedFd>>,
+        now: Instant,
+    ) -> Result<Option<Done>, Failure> {
+        let info = resolve::resolve(self.backend.guests(), request.dom().unwrap_or_default())?;
         let order = |what, timeout_ms: Option<u64>| -> Result<Order, Failure> {
             let timeout = timeout_ms.map_or(self.timeout, Duration::from_millis);
             if timeout.is_zero() || timeout > TIMEOUT_MAX {
@@ -136,8 +181,17 @@ impl Desk {
             Ok(Order { client, domid, uuid, guest, started: now, deadline: now + timeout, what })
         };
         match request {
-            Request::List {} => unreachable!("it has no guest"),
-            Request::Channels { .. } | Request::Stream { .. } | Request::Alive { .. } => Err(listener()),
+            Request::List {} | Request::Channels { .. } | Request::Stream { .. } => {
+                unreachable!("they are no orders")
+            }
+            Request::Alive { module, timeout_ms, .. } => {
+                let module = module.as_deref().map(ModuleName::new).transpose();
+                let module =
+                    module.map_err(|error| Failure::new(ErrorKind::BadRequest, error.to_string()))?;
+                let module = module.map(|module| module.to_string());
+                let order = order(What::Alive { module }, timeout_ms)?;
+                self.judge(order, now)
+            }
             Request::Status { .. } => Ok(Some(Done::Status(Box::new(view::status(&info, now))))),
             Request::Attach { timeout_ms, .. } => {
                 let order = order(What::Attach, timeout_ms)?;
@@ -219,6 +273,8 @@ impl Desk {
     /// looked at is not sent.
     pub(crate) fn forget(&mut self, client: ClientId) {
         self.waiting.retain(|order| order.client != client);
+        self.judging.retain(|judging| judging.order.client != client);
+        self.known.waiting.retain(|(waiting, _)| *waiting != client);
         let jobs: Vec<_> = self.preparing.extract_if(|_, order| order.client == client).collect();
         for (job, order) in jobs {
             self.images.forget(job);
@@ -226,8 +282,8 @@ impl Desk {
         }
     }
 
-    /// Does what there is to do, and returns the replies that are ready.
-    pub(crate) fn run(&mut self) -> Vec<Answer> {
+    /// Does what there is to do, and returns what there is to say, in the order in which it happened.
+    pub(crate) fn run(&mut self) -> Vec<Told> {
         self.images.drain_wake();
         while let Some(prepared) = self.images.finished() {
             self.image_ready(prepared);
@@ -236,21 +292,24 @@ impl Desk {
         for event in self.backend.run(now) {
             self.happened(event, now);
         }
+        self.judge_again(now);
+        self.look_at_saved();
         self.expire(now);
-        mem::take(&mut self.answers)
+        mem::take(&mut self.told)
     }
 
     /// Gives up everything that is under way: the daemon stops.
-    pub(crate) fn stop(&mut self) -> Vec<Answer> {
+    pub(crate) fn stop(&mut self) -> Vec<Told> {
         let mut orders: Vec<_> = self.preparing.drain().map(|(_, order)| order).collect();
         orders.extend(self.running.drain().map(|(_, order)| order));
         orders.append(&mut self.waiting);
+        orders.extend(self.judging.drain(..).map(|judging| judging.order));
         let now = Instant::now();
         for order in orders {
             let failure = order.abandoned();
             self.answer(&order, Err(failure), now);
         }
-        mem::take(&mut self.answers)
+        mem::take(&mut self.told)
     }
 
     fn image_ready(&mut self, Prepared { id, image }: Prepared) {
@@ -270,7 +329,7 @@ impl Desk {
         let command = Command::Load { name: image.name, image: image.bytes, args };
         let client = order.client;
         if let Err(failure) = self.submit(order, command, now) {
-            self.answers.push(Answer { client, reply: Err(failure).into() });
+            self.answer_with(client, Err(failure).into());
         }
     }
 
@@ -308,29 +367,46 @@ impl Desk {
                 None => log::warn!("domain {domid}: command {id} ended, but nobody asked for it"),
             },
             Event::GuestAppeared { domid, .. } => self.attach_as_configured(domid),
-            Event::GuestGone { domid, .. } => self.settle(domid, now, |order| Err(order.gone())),
+            Event::GuestGone { domid, .. } => {
+                self.settle(domid, now, |order| Err(order.gone()));
+                self.forget_guest(domid);
+            }
             Event::Attached { domid } => {
+                self.connected(domid);
                 let Some(info) = self.backend.guest(domid) else { return };
                 self.settle(domid, now, |order| match order.what {
                     What::Detach => Err(order.overtaken("attached")),
                     _ => Ok(order.attached(&info, now)),
                 });
             }
-            Event::Detached { domid } => self.settle(domid, now, |order| match order.what {
-                What::Detach => Ok(order.detached(now)),
-                _ => Err(order.overtaken("detached")),
-            }),
+            Event::Detached { domid } => {
+                self.settle(domid, now, |order| match order.what {
+                    What::Detach => Ok(order.detached(now)),
+                    _ => Err(order.overtaken("detached")),
+                });
+                self.detached(domid);
+            }
             Event::DeviceFailed { domid, reason } => {
                 self.settle(domid, now, |order| Err(failures::stopped(&order.guest, &reason)));
             }
             Event::StoreLost => self.store_lost = true,
-            Event::Exported { .. }
-            | Event::Unexported { .. }
-            | Event::Moved { .. }
-            | Event::LastWords { .. }
-            | Event::Fatal { .. }
-            | Event::GuestEnded { .. } => {}
+            Event::Exported { domid, export, .. } => self.exported(domid, export),
+            Event::Unexported { domid, export, why, .. } => {
+                self.tell(domid, Notice::Unexported(export, view::end_reason(why)));
+            }
+            Event::Moved { domid } => self.tell(domid, Notice::Moved),
+            Event::LastWords { domid, words } => self.tell(domid, Notice::Words(words)),
+            Event::Fatal { domid, name, record, .. } => self.fatal(domid, &name, &record),
+            Event::GuestEnded { domid, cause, .. } => self.guest_ended(domid, cause),
         }
+    }
+
+    fn tell(&mut self, domid: DomId, notice: Notice) {
+        self.told.push(Told::Notice(domid, notice));
+    }
+
+    fn answer_with(&mut self, client: ClientId, reply: Reply) {
+        self.told.push(Told::Answer(Answer { client, reply }));
     }
 
     fn attach_as_configured(&mut self, domid: DomId) {
@@ -374,6 +450,6 @@ impl Desk {
 
     fn answer(&mut self, order: &Order, result: Result<Done, Failure>, now: Instant) {
         order.log_end(&result, now);
-        self.answers.push(Answer { client: order.client, reply: result.into() });
+        self.answer_with(order.client, result.into());
     }
 }

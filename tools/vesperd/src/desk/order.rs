@@ -19,6 +19,7 @@ pub(super) enum What {
     Detach,
     Load { args: String, module: String, bytes: u64 },
     Unload { module: String },
+    Alive { module: Option<String> },
 }
 
 /// The request, who asked, and the guest that it is pinned to.
@@ -72,7 +73,7 @@ impl Order {
                 let failure = failures::of_command(&failure, &self.guest, self.module(), load);
                 Err(Failure { log, ..failure })
             }
-            (What::Attach | What::Detach, Ok(())) => {
+            (What::Attach | What::Detach | What::Alive { .. }, Ok(())) => {
                 unreachable!("only loads and unloads are submitted as commands")
             }
         }
@@ -97,6 +98,11 @@ impl Order {
                 "it will be removed even if the guest never answers: see vesper status {}",
                 self.guest.domid
             )),
+            What::Alive { .. } => Failure::new(
+                ErrorKind::TimedOut,
+                format!("{seconds} s were not enough to see whether {who} is alive"),
+            )
+            .remedy("ask again, with a longer --timeout"),
             What::Load { .. } | What::Unload { .. } => {
                 let message = format!(
                     "{seconds} s had passed before the command could be sent to {who}; it never will be"
@@ -133,7 +139,7 @@ impl Order {
     pub(super) fn module(&self) -> &str {
         match &self.what {
             What::Load { module, .. } | What::Unload { module } => module,
-            What::Attach | What::Detach => "",
+            What::Attach | What::Detach | What::Alive { .. } => "",
         }
     }
 
@@ -150,6 +156,7 @@ impl Order {
             What::Detach => format!("detach of {who}"),
             What::Load { module, .. } => format!("insmod of {module} into {who}"),
             What::Unload { module } => format!("rmmod of {module} from {who}"),
+            What::Alive { .. } => format!("question whether {who} is alive"),
         }
     }
 

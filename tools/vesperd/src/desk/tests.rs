@@ -6,6 +6,7 @@ use vesper_xenback::Limits;
 use vesper_xenstore::{MemoryStore, Tx};
 
 use super::*;
+use crate::saver::Place;
 
 /// The desk of a machine with the guest 1, in which nothing answers.
 fn desk() -> Desk {
@@ -15,7 +16,8 @@ fn desk() -> Desk {
     store.write(Tx::NONE, "/local/domain/1/name", b"web1").unwrap();
     store.introduce(1);
     let backend = Backend::new(Arc::new(machine), store, Limits::default()).unwrap();
-    let mut desk = Desk::new(backend, &Config::default()).unwrap();
+    let saver = Saver::start(Place { dir: "/nonexistent".into(), limit: 0, group: None }).unwrap();
+    let mut desk = Desk::new(backend, saver, &Config::default()).unwrap();
     desk.run();
     desk
 }
@@ -25,7 +27,7 @@ fn orders_of_a_client_that_went_away_are_not_kept() {
     let mut desk = desk();
     let attach = Request::Attach { dom: "web1".into(), timeout_ms: Some(86_400_000) };
     for client in [16, 17] {
-        assert!(desk.request(client, &vesper_api::to_line(&attach), || None).is_none());
+        assert!(matches!(desk.request(client, &vesper_api::to_line(&attach), || None), Response::Later));
     }
     desk.forget(16);
     let clients: Vec<_> = desk.waiting.iter().map(|order| order.client).collect();
@@ -40,7 +42,8 @@ fn an_image_of_a_client_that_went_away_is_not_kept() {
     let insmod = Request::Insmod { dom: "web1".into(), file: "x.ko".into(), args: vec![], timeout_ms: None };
     for client in [16, 17] {
         let file = Foreign::new(tempfile::tempfile().unwrap().into(), &closer);
-        assert!(desk.request(client, &vesper_api::to_line(&insmod), || Some(file)).is_none());
+        let response = desk.request(client, &vesper_api::to_line(&insmod), || Some(file));
+        assert!(matches!(response, Response::Later));
     }
     desk.forget(16);
     let clients: Vec<_> = desk.preparing.values().map(|order| order.client).collect();

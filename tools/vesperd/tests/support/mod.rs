@@ -51,6 +51,8 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("run/vesperd.sock");
         let mut config = Config { socket, group: own_group(), ..Config::default() };
+        config.listener.save_dir = dir.path().join("saved");
+        config.listener.tree = None;
         configure(&mut config);
         let store = Arc::new(MemoryStore::new().unwrap());
         let mut world = Self { machine: Machine::new(), store, dir, config, daemon: None };

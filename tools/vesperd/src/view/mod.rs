@@ -7,6 +7,10 @@ use vesper_api::{Counters, DeviceStatus, Guest, GuestRef, GuestStatus, InUse};
 use vesper_grant::{DomainState, ShutdownReason};
 use vesper_xenback::{DeviceState, GuestInfo};
 
+mod listener;
+
+pub(crate) use listener::{cause, channels, clock, end_of, end_reason, export, stopped, stream_guest};
+
 pub(crate) fn guest_ref(info: &GuestInfo) -> GuestRef {
     GuestRef { domid: info.domid.0, name: info.name.clone(), uuid: info.uuid.to_string() }
 }

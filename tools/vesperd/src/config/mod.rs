@@ -3,18 +3,21 @@
 //!
 //! `docs/config.md` explains each key.
 
-use std::fmt::Display;
-use std::ops::RangeInclusive;
+mod listener;
+mod place;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+pub use listener::Listener;
+use place::Place;
 use serde::Deserialize;
 use toml::Spanned;
 use vesper_xenback::Uuid;
 
 /// The configuration file unless another is named.
-pub const PATH: &str = "/etc/vesper/vesper.toml";
+pub const PATH: &str = vesper_api::CONFIG;
 
 /// What xl adds to the name of a guest until its migration to this host is complete (`tools/xl/xl_migrate.c`).
 const INCOMING: &str = "--incoming";
@@ -38,6 +41,8 @@ pub struct Config {
     pub timeout: Duration,
     /// Which guests are attached as they appear.
     pub attach: AttachRule,
+    /// What guests may share, and what becomes of it.
+    pub listener: Listener,
 }
 
 /// Which guests are attached without being asked to.
@@ -91,6 +96,7 @@ struct File {
     group: Spanned<String>,
     limits: Limits,
     attach: Attach,
+    listener: listener::Section,
     directories: Directories,
 }
 
@@ -116,6 +122,8 @@ struct Attach {
 #[serde(default, deny_unknown_fields)]
 struct Directories {
     runtime: Spanned<PathBuf>,
+    /// Read by the command, and checked here.
+    probes: Vec<Spanned<PathBuf>>,
 }
 
 fn unplaced<T>(value: T) -> Spanned<T> {
@@ -128,6 +136,7 @@ impl Default for File {
             group: unplaced("vesper".into()),
             limits: Limits::default(),
             attach: Attach::default(),
+            listener: listener::Section::default(),
             directories: Directories::default(),
         }
     }
@@ -147,7 +156,7 @@ impl Default for Limits {
 
 impl Default for Directories {
     fn default() -> Self {
-        Self { runtime: unplaced("/run/vesper".into()) }
+        Self { runtime: unplaced("/run/vesper".into()), probes: Vec::new() }
     }
 }
 
@@ -181,9 +190,9 @@ impl Config {
         if file.group.get_ref().is_empty() {
             return Err(place.wrong(file.group.span().start, "group: a name is wanted"));
         }
-        if !file.directories.runtime.get_ref().is_absolute() {
-            let message = "directories.runtime: an absolute path is wanted";
-            return Err(place.wrong(file.directories.runtime.span().start, message));
+        let runtime = place.absolute(&file.directories.runtime, "directories.runtime")?;
+        for dir in &file.directories.probes {
+            place.absolute(dir, "directories.probes")?;
         }
         let image_bytes = place.number(&limits.image_bytes, "limits.image_bytes", 1..=1 << 30)?;
         let waiting_bytes = place.number(&limits.waiting_bytes, "limits.waiting_bytes", 1..=1 << 40)?;
@@ -200,7 +209,7 @@ impl Config {
         let uuids = place.each(&file.attach.uuids, "attach.uuids", |uuid| uuid.parse())?;
         Ok(Self {
             group: file.group.get_ref().clone(),
-            socket: file.directories.runtime.get_ref().join("vesperd.sock"),
+            socket: runtime.join("vesperd.sock"),
             image_bytes: image_bytes as u64,
             waiting_bytes: waiting_bytes as u64,
             queue_length: place.number(&limits.queue_length, "limits.queue_length", 1..=1024)? as usize,
@@ -211,55 +220,8 @@ impl Config {
                 1..=86_400,
             )? as u64),
             attach: AttachRule { all: file.attach.all, names, uuids },
+            listener: file.listener.check(&place)?,
         })
-    }
-}
-
-/// The text, for turning offsets into lines and columns.
-struct Place<'a> {
-    path: &'a str,
-    text: &'a str,
-}
-
-impl Place<'_> {
-    fn wrong(&self, offset: usize, message: &str) -> ConfigError {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        ConfigError::Wrong {
-            path: self.path.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            message: message.replace('\n', " "),
-        }
-    }
-
-    fn number(
-        &self,
-        value: &Spanned<i64>,
-        key: &str,
-        range: RangeInclusive<i64>,
-    ) -> Result<i64, ConfigError> {
-        let number = *value.get_ref();
-        if range.contains(&number) {
-            return Ok(number);
-        }
-        let message = format!("{key}: {number} is not between {} and {}", range.start(), range.end());
-        Err(self.wrong(value.span().start, &message))
-    }
-
-    fn each<T, E: Display>(
-        &self,
-        values: &[Spanned<String>],
-        key: &str,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Result<Vec<T>, ConfigError> {
-        values
-            .iter()
-            .map(|value| {
-                parse(value.get_ref())
-                    .map_err(|error| self.wrong(value.span().start, &format!("{key}: {error}")))
-            })
-            .collect()
     }
 }
 
@@ -280,7 +242,7 @@ mod tests {
     /// The file that is installed shows every key with its default.
     #[test]
     fn the_shipped_file_is_the_default() {
-        let shipped = include_str!("../dist/vesper.toml");
+        let shipped = include_str!("../../dist/vesper.toml");
         let as_shipped = Config::parse("vesper.toml", shipped).unwrap();
         assert_eq!(format!("{as_shipped:?}"), format!("{:?}", Config::default()));
         let uncommented: String = shipped
@@ -300,7 +262,15 @@ mod tests {
             "all",
             "names",
             "uuids",
+            "max_pages_per_guest",
+            "max_exports_per_guest",
+            "max_pages_total",
+            "lag_limit_s",
+            "save_dir",
+            "save_limit_mib",
+            "tree",
             "runtime",
+            "probes",
         ] {
             assert!(uncommented.contains(&format!("\n{key} = ")), "{key} is not in the shipped file");
         }
@@ -313,7 +283,7 @@ mod tests {
             ("group = \"\"", "f:1:9: group: a name is wanted"),
             (
                 "\n\ngruop = \"vesper\"",
-                "f:3:1: unknown field `gruop`, expected one of `group`, `limits`, `attach`, `directories`",
+                "f:3:1: unknown field `gruop`, expected one of `group`, `limits`, `attach`, `listener`, `directories`",
             ),
             ("[limits]\nimage_bites = 1", "f:2:1: unknown field `image_bites`"),
             ("[limits]\n  image_bytes = 0", "f:2:17: limits.image_bytes: 0 is not between 1 and 1073741824"),
@@ -332,6 +302,19 @@ mod tests {
             ),
             ("[attach]\nuuids = [\"00112233\"]", "f:2:10: attach.uuids: \"00112233\" is not a UUID"),
             ("[attach]\nall = 1", "f:2:7: invalid type: integer `1`, expected a boolean"),
+            ("[listener]\nlag_limit = 3", "f:2:1: unknown field `lag_limit`"),
+            ("[listener]\nlag_limit_s = 0", "f:2:15: listener.lag_limit_s: 0 is not between 1 and 3600"),
+            (
+                "[listener]\nmax_pages_total = 9\n",
+                "f:2:19: listener.max_pages_total: less than listener.max_pages_per_guest",
+            ),
+            ("[listener]\n max_pages_per_guest = 100000", "f:2:24: listener.max_pages_total: less than"),
+            ("[listener]\nmax_exports_per_guest = 257", "f:2:25: listener.max_exports_per_guest: 257 is"),
+            ("[listener]\nsave_dir = \"\"", "f:2:12: listener.save_dir: an absolute path is wanted"),
+            ("[listener]\ntree = \"./x\"", "f:2:8: listener.tree: an absolute path is wanted"),
+            ("[listener]\nsave_limit_mib = 15", "f:2:18: listener.save_limit_mib: 15 is not between 16 and"),
+            ("[directories]\nprobes = \"/x\"", "f:2:10: invalid type: string \"/x\", expected a sequence"),
+            ("[directories]\nprobes = [\"/x\", \"x\"]", "f:2:17: directories.probes: an absolute path is"),
             ("[directories]\nruntime = \"run\"", "f:2:11: directories.runtime: an absolute path is wanted"),
             ("[limits\n", "f:1:8: "),
             ("group = \"a\"\ngroup = \"b\"", "f:2:1: duplicate key"),
