@@ -27,7 +27,7 @@ void vesper_export_leave(struct vesper_export *export, unsigned long patience)
 	if (!mine)
 		return;
 	/* Every probe and timer that did not see it: positions move no more. */
-	synchronize_rcu();
+	synchronize_rcu_expedited();
 	vesper_publish_final(export);
 	noio = vesper_exports_lock();
 	export->unexport = true;
@@ -39,7 +39,7 @@ void vesper_export_leave(struct vesper_export *export, unsigned long patience)
 	cpus_read_lock();
 	WRITE_ONCE(export->chan->cb, export->original);
 	cpus_read_unlock();
-	synchronize_rcu();
+	synchronize_rcu_expedited();
 	vesper_export_put(export);
 }
 
