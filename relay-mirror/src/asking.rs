@@ -73,10 +73,10 @@ impl Buffer {
 
     fn consumable(&self) -> u64 {
         let slowest =
-            self.cursors.values().filter(|cursor| cursor.holds_now()).map(|cursor| cursor.number).min();
+            self.cursors.iter().filter(|cursor| cursor.holds_now()).map(|cursor| cursor.number).min();
         let consumed = match slowest {
             Some(number) => number,
-            None if self.cursors.values().any(|cursor| cursor.holds) => self.seen.produced,
+            None if self.cursors.iter().any(|cursor| cursor.holds) => self.seen.produced,
             None => 0,
         };
         consumed.clamp(self.asked.consumed, self.seen.produced.max(self.asked.consumed))
@@ -85,8 +85,7 @@ impl Buffer {
     fn wake(&self) -> Option<u64> {
         let (produced, subbufs) = (self.seen.produced, u64::from(self.geometry.subbufs()));
         let half = (subbufs / 2).max(1);
-        let mut readers =
-            self.cursors.values().filter(|cursor| cursor.holds_now()).map(|cursor| cursor.number);
+        let mut readers = self.cursors.iter().filter(|cursor| cursor.holds_now()).map(|cursor| cursor.number);
         match readers.next().map(|first| readers.fold((first, first), |(a, b), c| (a.min(c), b.max(c)))) {
             Some((_, fastest)) if fastest >= produced => Some(produced + 1),
             Some((slowest, _)) => {
@@ -102,7 +101,7 @@ impl Buffer {
     pub(crate) fn tick(&mut self, now: Instant, limit: Duration) -> (bool, Option<Instant>) {
         let full = self.seen.is_full(self.asked.consumed) && !self.seen.ended;
         let (mut left, mut next) = (false, None::<Instant>);
-        for cursor in self.cursors.values_mut().filter(|cursor| cursor.holds_now()) {
+        for cursor in self.cursors.iter_mut().filter(|cursor| cursor.holds_now()) {
             if !full || cursor.number > self.asked.consumed {
                 cursor.still_since = None;
                 continue;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One buffer: what was seen of it, who reads it, and what comes next for each of them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use vesper_ring::wire::listener::Geometry;
@@ -18,7 +17,8 @@ use crate::{Lost, Start};
 pub(crate) struct Buffer {
     pub(crate) geometry: Geometry,
     pub(crate) seen: Seen,
-    pub(crate) cursors: BTreeMap<u64, Cursor>,
+    /// Few, so that looking for one is fast.
+    pub(crate) cursors: Vec<Cursor>,
     /// What was taken over when it was unmapped, until all have read it.
     pub(crate) kept: Option<Arc<Kept>>,
     pub(crate) asked: Asked,
@@ -61,7 +61,7 @@ impl Buffer {
         let mut buffer = Self {
             geometry,
             seen,
-            cursors: BTreeMap::new(),
+            cursors: Vec::new(),
             kept: None,
             asked,
             refused: Refused::default(),
@@ -105,7 +105,7 @@ impl Buffer {
         if let Some(at) = at {
             self.look(at);
         }
-        let mut cursor = Cursor::new(holds, self.seen.produced, self.seen.offset, self.seen.start());
+        let mut cursor = Cursor::new(id, holds, self.seen.produced, self.seen.offset, self.seen.start());
         match (start, at) {
             (Start::Oldest, Some(at)) => {
                 let (number, start) = self.place(at, Seen::oldest);
@@ -114,7 +114,7 @@ impl Buffer {
             }
             (Start::Now, _) | (Start::Oldest, None) => cursor.told = self.seen.dropped,
         }
-        self.cursors.insert(id, cursor);
+        self.cursors.push(cursor);
     }
 
     /// The sub-buffer that `which` names, and the bytes before it. A guest that is faster is looked at again; at last it
@@ -200,7 +200,8 @@ impl Buffer {
 
     /// A reader has read `bytes` bytes from that place on. True: it has come to another sub-buffer.
     pub(crate) fn advance(&mut self, id: u64, place: (u64, u32), bytes: u32, at: Option<&Mapped>) -> bool {
-        let Some(mut cursor) = self.cursors.get(&id).copied() else { return false };
+        let Some(mine) = self.cursors.iter().position(|cursor| cursor.id == id) else { return false };
+        let mut cursor = self.cursors[mine];
         if (cursor.number, cursor.offset) != place {
             return false;
         }
@@ -210,7 +211,7 @@ impl Buffer {
         {
             cursor.pass(end);
         }
-        self.cursors.insert(id, cursor);
+        self.cursors[mine] = cursor;
         self.release_kept();
         cursor.number != place.0
     }
@@ -219,7 +220,7 @@ impl Buffer {
     pub(crate) fn release_kept(&mut self) {
         let Some(kept) = &self.kept else { return };
         let end = (kept.last(), kept.length(kept.last()).unwrap_or(0));
-        if self.cursors.values().all(|cursor| (cursor.number, cursor.offset) >= end) {
+        if self.cursors.iter().all(|cursor| (cursor.number, cursor.offset) >= end) {
             self.kept = None;
         }
     }

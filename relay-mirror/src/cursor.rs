@@ -8,6 +8,8 @@ use crate::Lost;
 /// Where one reader is in one buffer, and what it has not been told yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor {
+    /// Whose it is.
+    pub(crate) id: u64,
     /// Sub-buffer that it reads.
     pub(crate) number: u64,
     /// Bytes of it that it has read.
@@ -29,9 +31,9 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    pub(crate) fn new(holds: bool, number: u64, offset: u32, start: u64) -> Self {
+    pub(crate) fn new(id: u64, holds: bool, number: u64, offset: u32, start: u64) -> Self {
         let (told, offered, lost) = (0, false, Lost::default());
-        Self { number, offset, start, told, offered, lost, holds, left_behind: false, still_since: None }
+        Self { id, number, offset, start, told, offered, lost, holds, left_behind: false, still_since: None }
     }
 
     /// Whether the guest waits for it now.

@@ -15,7 +15,7 @@ impl Buffer {
         for _ in 0..TRIES {
             self.look(at);
             let here = (self.seen.produced, self.seen.offset);
-            let slowest = self.cursors.values().map(|cursor| (cursor.number, cursor.offset)).min();
+            let slowest = self.cursors.iter().map(|cursor| (cursor.number, cursor.offset)).min();
             let Some((from, _)) = slowest.filter(|slowest| *slowest < here) else {
                 self.kept = None;
                 return 0;
@@ -26,7 +26,7 @@ impl Buffer {
         }
         // The guest goes round faster than one sub-buffer can be copied.
         let (number, start) = (self.seen.produced, self.seen.start());
-        for cursor in self.cursors.values_mut().filter(|cursor| cursor.number < number) {
+        for cursor in self.cursors.iter_mut().filter(|cursor| cursor.number < number) {
             cursor.overtaken(number, start, self.geometry.subbuf_size());
         }
         self.kept = None;
@@ -81,7 +81,7 @@ impl Buffer {
 
     /// Readers go on in the copy, which begins `start` bytes from the begin.
     fn hand_over(&mut self, (kept, start): (Kept, u64)) -> u64 {
-        for cursor in self.cursors.values_mut().filter(|cursor| cursor.number < kept.first()) {
+        for cursor in self.cursors.iter_mut().filter(|cursor| cursor.number < kept.first()) {
             cursor.overtaken(kept.first(), start, self.geometry.subbuf_size());
         }
         let bytes =

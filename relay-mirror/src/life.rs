@@ -137,9 +137,8 @@ impl Channel {
         inner.readers.remove(&id);
         for slot in &mut inner.buffers {
             let (mapped, buffer) = slot.parts();
-            if buffer.cursors.remove(&id).is_none() {
-                continue;
-            }
+            let Some(gone) = buffer.cursors.iter().position(|cursor| cursor.id == id) else { continue };
+            buffer.cursors.swap_remove(gone);
             buffer.release_kept();
             if let Some(at) = mapped {
                 buffer.look(at);

@@ -63,6 +63,11 @@ impl Mapped {
         Head::from_word(self.load(offset_of!(Positions, head)))
     }
 
+    /// Whether the guest says that sub-buffer `number` is whole.
+    pub(crate) fn holds(&self, number: u64) -> bool {
+        self.head().holds(number as u32, &self.geometry)
+    }
+
     pub(crate) fn dropped(&self) -> u64 {
         self.load(offset_of!(Positions, dropped))
     }

@@ -66,7 +66,10 @@ impl Reader {
             return if inner.closed { Next::End } else { Next::Nothing };
         };
         let (mut state, at) = (slot.lock(), slot.mapped.as_ref());
-        let Some(mut cursor) = state.cursors.get(&self.id).copied() else { return Next::End };
+        let Some(mine) = state.cursors.iter().position(|cursor| cursor.id == self.id) else {
+            return Next::End;
+        };
+        let mut cursor = state.cursors[mine];
         let mut asked = false;
         if let Some(at) = at {
             state.look(at);
@@ -74,7 +77,7 @@ impl Reader {
         let mut step = Step::Nothing;
         for _ in 0..TRIES {
             step = state.step(&mut cursor, at);
-            state.cursors.insert(self.id, cursor);
+            state.cursors[mine] = cursor;
             let Some(at) = at.filter(|_| matches!(step, Step::Nothing) && !state.seen.ended) else { break };
             if !state.ask(at) {
                 break;

@@ -2,6 +2,7 @@
 //! `cargo xtask bench [NAME…]`: the figures of `docs/performance.md`, measured again.
 
 mod loader;
+mod mirror;
 mod ring;
 
 use anyhow::{Result, bail};
@@ -9,7 +10,7 @@ use anyhow::{Result, bail};
 type Bench = (&'static str, fn() -> Result<()>);
 
 /// The benchmarks, in the order in which they run when none is named.
-const BENCHES: &[Bench] = &[("ring", ring::run), ("loader", loader::run)];
+const BENCHES: &[Bench] = &[("ring", ring::run), ("mirror", mirror::run), ("loader", loader::run)];
 
 /// Runs the named benchmarks, or all when none is named.
 ///

@@ -93,7 +93,7 @@ fn instructions(program: &Path, rounds: u64) -> Result<u64> {
 }
 
 /// Runs a command and gives what it printed.
-fn output(command: &mut Command) -> Result<String> {
+pub(super) fn output(command: &mut Command) -> Result<String> {
     let name = Path::new(command.get_program()).file_name().unwrap_or(OsStr::new("?")).to_owned();
     let run = command.output().with_context(|| format!("running {}", name.display()))?;
     if !run.status.success() {
