@@ -109,3 +109,35 @@ fn files(folder: &Path, end: &str) -> Result<Vec<String>> {
     names.sort();
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A probe that Kbuild does not know would ship with no word of its absence.
+    #[test]
+    fn each_probe_and_each_template_is_built() -> Result<()> {
+        let source = paths::workspace().join("probes");
+        for (folder, module) in [("", PREFIX), ("template", "")] {
+            let kbuild = fs::read_to_string(source.join(folder).join("Kbuild"))?;
+            let modules = kbuild.lines().find_map(|line| line.strip_prefix("obj-m := ")).unwrap_or_default();
+            let modules: Vec<&str> = modules.split(' ').collect();
+            let sources = files(&source.join(folder), ".c")?;
+            assert_eq!(sources.len(), modules.len(), "{modules:?}");
+            for file in &sources {
+                let name = file.trim_end_matches(".c");
+                assert!(
+                    modules.contains(&format!("{module}{name}.o").as_str()),
+                    "{name} is not in {modules:?}"
+                );
+                if !module.is_empty() {
+                    assert!(
+                        kbuild.contains(&format!("{module}{name}-y := {name}.o\n")),
+                        "{name} has no source"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
