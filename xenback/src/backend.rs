@@ -172,6 +172,12 @@ impl Backend {
         Some(guest.info(self.host.domain(guest.domid).unwrap_or_default(), &*self.store))
     }
 
+    /// What the kernel of the guest that has this number *and* this UUID says of itself, if it says so; `None` if there is no
+    /// such guest. Nobody is asked for it.
+    pub fn vermagic(&self, guest: DomId, uuid: Uuid) -> Option<Option<&str>> {
+        self.guests.get(&guest).filter(|known| known.uuid == uuid).map(Guest::vermagic)
+    }
+
     /// Accepts a command for the guest that has this number *and* this UUID. Its one outcome comes as
     /// [`Event::Finished`], within `timeout`.
     ///

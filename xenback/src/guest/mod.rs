@@ -380,6 +380,11 @@ impl Guest {
         }
     }
 
+    /// The vermagic that its frontend published.
+    pub(crate) fn vermagic(&self) -> Option<&str> {
+        self.device.as_ref()?.published.as_ref()?.vermagic.as_deref()
+    }
+
     /// What can be told of it.
     pub(crate) fn info(&self, domain: Option<DomainState>, store: &dyn Store) -> GuestInfo {
         let device = self.device.as_ref();

@@ -58,7 +58,7 @@ impl Desk {
     pub(super) fn channels(&mut self, dom: Option<&str>) -> Result<Done, Failure> {
         let guests = match dom {
             Some(dom) => {
-                let info = resolve::resolve(self.backend.guests(), dom)?;
+                let info = resolve::resolve(&self.backend, dom)?;
                 if info.device != Some(DeviceState::Connected) && self.backend.channels(info.domid).is_empty()
                 {
                     return Err(not_connected(&info));
@@ -83,7 +83,7 @@ impl Desk {
         since: Since,
         follow: bool,
     ) -> Result<Response, Failure> {
-        let info = match resolve::resolve(self.backend.guests(), dom) {
+        let info = match resolve::resolve(&self.backend, dom) {
             Ok(info) => info,
             Err(failure) if failure.kind == ErrorKind::NoSuchGuest => {
                 return self.saved(client, dom, failure);

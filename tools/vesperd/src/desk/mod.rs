@@ -170,7 +170,7 @@ impl Desk {
         descriptor: impl FnOnce() -> Option<Foreign<OwnedFd>>,
         now: Instant,
     ) -> Result<Option<Done>, Failure> {
-        let info = resolve::resolve(self.backend.guests(), request.dom().unwrap_or_default())?;
+        let info = resolve::resolve(&self.backend, request.dom().unwrap_or_default())?;
         let order = |what, timeout_ms: Option<u64>| -> Result<Order, Failure> {
             let timeout = timeout_ms.map_or(self.timeout, Duration::from_millis);
             if timeout.is_zero() || timeout > TIMEOUT_MAX {
@@ -340,7 +340,7 @@ impl Desk {
             Failure::new(ErrorKind::BadImage, message).guest(order.guest.clone())
         };
         let image = image.map_err(|error| refused(&error))?;
-        let Some(info) = self.backend.guest(order.domid).filter(|info| info.uuid == order.uuid) else {
+        let Some(vermagic) = self.backend.vermagic(order.domid, order.uuid) else {
             return Err(order.gone());
         };
         let waiting: u64 = self.running.values().map(Order::image_bytes).sum();
@@ -351,7 +351,7 @@ impl Desk {
             return Err(failure.remedy(failures::WAIT_FOR_COMMANDS));
         }
         // A frontend that publishes none leaves the question to its kernel.
-        if let Some(vermagic) = &info.vermagic {
+        if let Some(vermagic) = vermagic {
             image.check_for(vermagic).map_err(|error| refused(&error))?;
         }
         Ok(image)
