@@ -47,6 +47,8 @@ pub(crate) struct Line<Req, Rsp> {
 struct Kicks {
     /// One was taken and the port is masked since.
     masked: bool,
+    /// There was work since it was unmasked last.
+    worked: bool,
     /// The event that binding leaves behind has been seen.
     first_seen: bool,
     /// In a row, with nothing behind them.
@@ -117,7 +119,14 @@ impl<Req: Wire, Rsp: Wire> Line<Req, Rsp> {
 
     /// Copies the next request out.
     pub(crate) fn take(&mut self) -> Result<Option<Req>, Violation> {
-        self.ring.take().map_err(violation)
+        let request = self.ring.take().map_err(violation)?;
+        self.kicks.worked |= request.is_some();
+        Ok(request)
+    }
+
+    /// There was other work than requests behind the kick.
+    pub(crate) fn worked(&mut self) {
+        self.kicks.worked = true;
     }
 
     /// Before sleeping; true if there is a request after all.
@@ -141,12 +150,8 @@ impl<Req: Wire, Rsp: Wire> Line<Req, Rsp> {
 
     /// Hears the guest again after its kick was served: at once if there was work behind it, later and later if not.
     /// True if the kick was for nothing.
-    pub(crate) fn unmask(
-        &mut self,
-        worked: bool,
-        limits: &Limits,
-        now: Instant,
-    ) -> Result<bool, vesper_grant::Error> {
+    pub(crate) fn unmask(&mut self, limits: &Limits, now: Instant) -> Result<bool, vesper_grant::Error> {
+        let worked = self.kicks.worked;
         if worked {
             self.kicks.spurious = 0;
         }
@@ -165,7 +170,7 @@ impl<Req: Wire, Rsp: Wire> Line<Req, Rsp> {
         } else if !worked && self.kicks.unmask_at.is_some_and(|at| at > now) {
             return Ok(false);
         }
-        self.kicks.masked = false;
+        (self.kicks.masked, self.kicks.worked) = (false, false);
         self.kicks.unmask_at = None;
         self.devices.unmask(self.port)?;
         Ok(spurious)

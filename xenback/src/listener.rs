@@ -13,7 +13,8 @@ use vesper_action::{LogLimit, Violation};
 use vesper_grant::{Access, Counters, Devices, DomId, GrantRef, Mapping, PAGE_SIZE};
 use vesper_ring::wire::from_bytes;
 use vesper_ring::wire::listener::{
-    self, Asked, Descriptor, Export, Heartbeat, RECORD_OFFSET, Request, Response, WordsHeader, words_state,
+    self, Asked, Descriptor, EXPORT, Export, Heartbeat, RECORD_OFFSET, Request, Response, WordsHeader,
+    words_state,
 };
 
 use crate::Error;
@@ -99,7 +100,7 @@ impl ListenerLine {
         &self.shared
     }
 
-    /// Takes requests and has them answered, at most `budget`.
+    /// Takes requests and has them answered, at most `budget`. An export ends the turn: it may be 16 MiB to map.
     pub(crate) fn serve(
         &mut self,
         listener: &mut Listener,
@@ -113,6 +114,9 @@ impl ListenerLine {
                 let Some(request) = self.line.take()? else { break };
                 requests += 1;
                 self.handle(&request, listener, note, context)?;
+                if request.op == EXPORT {
+                    return Ok(Turn { requests, more: true });
+                }
             }
             if requests == budget {
                 return Ok(Turn { requests, more: true });

@@ -33,7 +33,7 @@ fn shared(world: &mut World) -> (RawGuest, RawExport) {
 }
 
 fn moved(world: &mut World) -> bool {
-    let moved = world.events.iter().any(|event| *event == Event::Moved { domid: G });
+    let moved = world.events.contains(&Event::Moved { domid: G });
     world.events.retain(|event| *event != Event::Moved { domid: G });
     moved
 }

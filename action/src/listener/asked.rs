@@ -17,9 +17,13 @@ impl Listener {
         let (number, done) = match ask {
             Ask::Export { number, offer } => {
                 self.counters.exports += 1;
-                (number, self.share(number, offer, link, now))
+                let admitted = self.rate.admit(offer.size(), self.quota.limits(), now);
+                (number, admitted.and_then(|()| self.share(number, offer, link, now)))
             }
-            Ask::Part { number, offer } => (number, self.share_part(number, offer, link)),
+            Ask::Part { number, offer } => {
+                let admitted = self.rate.admit(offer.size(), self.quota.limits(), now);
+                (number, admitted.and_then(|()| self.share_part(number, offer, link)))
+            }
             Ask::Unexport { number } => (number, self.unshare(number, now)),
             Ask::Time { sent_ns, got_ns, before } => {
                 if let Some(before) = before {

@@ -98,6 +98,9 @@ pub enum Refusal {
         /// That many.
         most: u32,
     },
+    /// It announces exports faster than they can be mapped for it.
+    #[error("it announces too much too often")]
+    TooOften,
     /// Another export has the name, or this one is there already.
     #[error("{0} is there already")]
     Exists(ExportName),
@@ -121,7 +124,10 @@ impl Refusal {
         const EINVAL: i32 = 22;
         const ENOSPC: i32 = 28;
         -match self {
-            Self::TooManyExports(_) | Self::TooManyPages { .. } | Self::HostIsFull { .. } => ENOSPC,
+            Self::TooManyExports(_)
+            | Self::TooManyPages { .. }
+            | Self::HostIsFull { .. }
+            | Self::TooOften => ENOSPC,
             Self::Exists(_) => EEXIST,
             Self::Unknown(_) => ENOENT,
             Self::Unusable(_) => EINVAL,

@@ -53,6 +53,7 @@ use bell::Bell;
 use clock::Exchanges;
 use export::Held;
 use pulse::Pulse;
+use quota::Rate;
 
 /// How long an export that was shared before a reconnect is waited for.
 const RETURN: Duration = Duration::from_secs(10);
@@ -64,6 +65,7 @@ const FATAL_PERIOD: Duration = Duration::from_secs(10);
 pub struct Listener {
     label: String,
     quota: Arc<Quota>,
+    rate: Rate,
     lag_limit: Duration,
     /// Of the frontend that is or was connected.
     boot_id: Option<String>,
@@ -197,6 +199,7 @@ impl Listener {
             bell,
             label: label.into(),
             quota,
+            rate: Rate::default(),
             lag_limit,
             boot_id: None,
             held: BTreeMap::new(),

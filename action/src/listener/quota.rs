@@ -7,7 +7,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use std::time::{Duration, Instant};
+
 use super::Refusal;
+
+/// The time over which exports are counted.
+const PERIOD: Duration = Duration::from_secs(60);
+/// Exports and parts that a guest may announce in [`PERIOD`]. Each costs the host some calls of its kernel and a note.
+const EXPORTS: u32 = 1200;
+/// How many times what a guest may share at a time it may have mapped anew in [`PERIOD`].
+const TIMES: u64 = 64;
 
 /// What guests may share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,12 +119,44 @@ impl Drop for Hold {
     }
 }
 
+/// What a guest had mapped of late: mapping costs the host more than announcing costs the guest.
+#[derive(Debug, Default)]
+pub(super) struct Rate {
+    since: Option<Instant>,
+    exports: u32,
+    pages: u64,
+}
+
+impl Rate {
+    /// Counts what is to be mapped now.
+    pub(super) fn admit(&mut self, size: Size, limits: Limits, now: Instant) -> Result<(), Refusal> {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= PERIOD) {
+            *self = Self { since: Some(now), ..Self::default() };
+        }
+        self.exports = self.exports.saturating_add(1);
+        self.pages += size.data;
+        let pages = u64::from(limits.pages_per_guest) * TIMES;
+        if self.exports > EXPORTS || self.pages > pages { Err(Refusal::TooOften) } else { Ok(()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn size(data: u64) -> Size {
         Size { data, rest: 2 }
+    }
+
+    #[test]
+    fn exports_and_pages_are_counted_over_a_minute() {
+        let (limits, now) = (Limits { pages_per_guest: 10, ..Limits::default() }, Instant::now());
+        let mut rate = Rate::default();
+        let mut admitted = |pages, now| rate.admit(size(pages), limits, now).is_ok();
+        assert_eq!((0..2000).filter(|_| admitted(0, now)).count(), 1200);
+        let later = now + PERIOD;
+        assert_eq!((0..100).filter(|_| admitted(10, later)).count(), 64);
+        assert!(!admitted(0, later) && admitted(10, later + PERIOD));
     }
 
     #[test]

@@ -50,11 +50,13 @@ impl Guest {
         let heard = line.hear(&mut self.listener);
         let looked = self.listener.turn(context.limits.watch_budget, context.now);
         self.tally.requests += u64::from(turn.requests);
+        if heard || looked.moved {
+            line.line().worked();
+        }
         if turn.more || looked.more {
             self.listening = true;
         } else {
-            let worked = turn.requests > 0 || heard || looked.moved;
-            match line.line().unmask(worked, context.limits, context.now) {
+            match line.line().unmask(context.limits, context.now) {
                 Ok(spurious) => self.tally.spurious_kicks += u64::from(spurious),
                 Err(error) => {
                     self.fail(format!("its listener's event channel cannot be unmasked: {error}"), context);

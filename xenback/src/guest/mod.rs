@@ -279,7 +279,7 @@ impl Guest {
         if turn.more {
             self.signalled = true;
         } else {
-            match line.line().unmask(turn.requests > 0, context.limits, context.now) {
+            match line.line().unmask(context.limits, context.now) {
                 Ok(spurious) => self.tally.spurious_kicks += u64::from(spurious),
                 Err(error) => self.fail(format!("its event channel cannot be unmasked: {error}"), context),
             }

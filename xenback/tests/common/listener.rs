@@ -306,3 +306,10 @@ pub fn write_lines(writer: &mut Writer, prefix: &str, range: std::ops::Range<u32
     }
     writer.publish();
 }
+
+impl RawExport {
+    /// Writes the first of the words that are the host's.
+    pub fn scribble_consumed(&self, word: u64) {
+        self.consumed[0].write(0, &word.to_le_bytes());
+    }
+}
