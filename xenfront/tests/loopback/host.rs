@@ -103,6 +103,14 @@ impl Ear {
         until("a question", || self.try_asked())
     }
 
+    /// Answers all exchanges of TIME that a connection begins with; nothing else is asked meanwhile.
+    pub fn hear_time(&mut self) {
+        until("eight exchanges of TIME", || {
+            assert_eq!(self.try_asked(), None);
+            (self.times.len() == 8).then_some(())
+        });
+    }
+
     /// Takes the question without looking at it, TIME or not.
     pub fn any(&mut self) {
         self.open_id = until("any question", || self.ring.take().unwrap()).id;

@@ -60,10 +60,7 @@ fn the_first_words_are_of_time_on_the_guests_clock() {
     front.relay().set_clock_offset(-5_000_000);
     let before = front.relay().clock();
     let mut ear = bench.listen();
-    until("eight exchanges", || {
-        assert_eq!(ear.try_asked(), None);
-        (ear.times.len() == 8).then_some(())
-    });
+    ear.hear_time();
     let now = front.relay().clock();
     assert_eq!((ear.times[0].1, ear.times[0].2), (0, 0));
     for pair in ear.times.windows(2) {
@@ -84,7 +81,7 @@ fn a_stop_waits_until_the_host_has_taken_what_is_unread() {
         let stopped = scope.spawn(|| channel.stop());
         assert_eq!(ear.leave(), channel.number());
         assert_eq!(channel.write(0, b"too late").unwrap_err().status(), -2);
-        mirror.channel.update();
+        assert!(mirror.channel.update().ended, "positions are final");
         mirror.channel.close();
         assert!(!stopped.is_finished());
         ear.done(0);
@@ -210,6 +207,28 @@ fn a_new_connection_is_given_every_channel_again_and_reads_on() {
 }
 
 #[test]
+fn a_channel_that_a_later_host_refuses_is_offered_to_the_next() {
+    let (bench, front) = Bench::new();
+    bench.make_nodes();
+    let mut ear = bench.listen();
+    let (channel, mirror) = ear.open(&front, &ChannelSpec::new("probe"));
+    drop(mirror);
+    close(&bench, ear);
+    let mut ear = bench.listen();
+    ear.offer();
+    assert!(bench.guest.active_grants() > QUIET);
+    ear.done(-28);
+    wait_grants(&bench, QUIET);
+    channel.write(0, b"all the same").unwrap();
+    close(&bench, ear);
+    let (export, mirror) = bench.listen().take();
+    assert_eq!(export.export, channel.number());
+    channel.urgent(0);
+    mirror.channel.update();
+    assert_eq!(read(&mut mirror.reader(), 0).0, b"all the same");
+}
+
+#[test]
 fn a_stop_while_nobody_is_connected_is_at_once() {
     let (bench, front) = Bench::new();
     bench.make_nodes();
@@ -259,7 +278,7 @@ fn a_deaf_guest_says_nothing_and_its_probes_go_on() {
     let mut ear = bench.listen();
     let (channel, mirror) = ear.open(&front, &ChannelSpec::new("probe"));
     let mut reader = mirror.reader();
-    ear.try_asked();
+    ear.hear_time();
     front.kernel().set_deaf(true);
     let other = ChannelSpec::new("other");
     thread::scope(|scope| {
@@ -268,6 +287,7 @@ fn a_deaf_guest_says_nothing_and_its_probes_go_on() {
         channel.urgent(0);
         mirror.channel.update();
         assert_eq!(read(&mut reader, 0).0, b"said");
+        thread::sleep(Duration::from_millis(50));
         assert_eq!(ear.try_asked(), None);
         front.kernel().set_deaf(false);
         let (export, _mirror) = ear.take();
