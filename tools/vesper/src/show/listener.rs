@@ -92,7 +92,7 @@ pub(super) fn alive(alive: &Alive) -> String {
         Because::NotConnected => {
             "is alive as far as Xen says; nothing in it is connected that could beat".into()
         }
-        Because::Hung => format!("is not alive: it runs, but does not beat on vCPU {}", vcpus.join(", ")),
+        Because::Hung => format!("is not alive: vCPU {} had the time to beat and did not", vcpus.join(", ")),
         Because::Crashed => "is not alive: its kernel crashed".into(),
         Because::ShutDown => "is not alive: it was shut down".into(),
         Because::Rebooting => "is not alive: it is rebooting".into(),

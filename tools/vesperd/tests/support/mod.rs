@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of it")]
 
+pub mod streaming;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, IoSlice, Write};
 use std::os::fd::{AsRawFd, RawFd};
@@ -198,6 +200,11 @@ impl Client {
         (&self.stream).write_all(&bytes[sent..]).unwrap();
     }
 
+    /// What has come and was not taken yet.
+    pub fn lines(&mut self) -> &mut BufReader<UnixStream> {
+        &mut self.lines
+    }
+
     pub fn reply(&mut self) -> Reply {
         self.try_reply().expect("the daemon closed the connection")
     }
@@ -212,6 +219,11 @@ impl Client {
 
 /// A relocatable object with the sections of a kernel module and `bytes` bytes of text.
 pub fn module(name: &str, vermagic: &str, bytes: usize) -> Vec<u8> {
+    module_with(name, vermagic, "", bytes)
+}
+
+/// The same, with more in its `.modinfo`: `KEY=VALUE`, a zero byte behind each.
+pub fn module_with(name: &str, vermagic: &str, more: &str, bytes: usize) -> Vec<u8> {
     let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
     let data = object.segment_name(StandardSegment::Data).to_vec();
     let text = object.add_section(Vec::new(), b".text".to_vec(), SectionKind::Text);
@@ -227,7 +239,7 @@ pub fn module(name: &str, vermagic: &str, bytes: usize) -> Vec<u8> {
         flags: SymbolFlags::None,
     });
     let modinfo = object.add_section(data.clone(), b".modinfo".to_vec(), SectionKind::ReadOnlyData);
-    let tags = format!("license=GPL\0name={name}\0vermagic={vermagic}\0");
+    let tags = format!("license=GPL\0{more}name={name}\0vermagic={vermagic}\0");
     object.append_section_data(modinfo, tags.as_bytes(), 1);
     let this = object.add_section(data, b".gnu.linkonce.this_module".to_vec(), SectionKind::Data);
     object.append_section_data(this, &[0; 896], 64);
