@@ -264,6 +264,7 @@ impl<'t> Device<'t> {
     }
 
     fn start(&mut self) {
+        self.listening.connected();
         self.switch(State::Connected);
         self.started = true;
         if let Err(fault) = self.core.start().and_then(|()| self.listening.start()) {

@@ -93,6 +93,8 @@ pub struct FakeKernel(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// Locked while the frontend listens, so that it has stopped when it is told to.
+    deaf: Mutex<bool>,
     /// Wakes the frontend's thread.
     pub(super) wake: EventFd,
 }
@@ -114,7 +116,6 @@ struct State {
     image: Option<Image>,
     running: bool,
     released: u64,
-    deaf: bool,
     log: Vec<u8>,
     log_truncated: bool,
     orders: VecDeque<Order>,
@@ -149,7 +150,6 @@ impl FakeKernel {
             image: None,
             running: false,
             released: 0,
-            deaf: false,
             log: Vec::new(),
             log_truncated: false,
             orders: VecDeque::new(),
@@ -157,7 +157,8 @@ impl FakeKernel {
         };
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake = EventFd::from_value_and_flags(0, flags).expect("a descriptor more");
-        Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), wake }))
+        let deaf = Mutex::new(false);
+        Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), deaf, wake }))
     }
 
     /// What becomes of the next piece of work that has no reaction yet.
@@ -183,7 +184,7 @@ impl FakeKernel {
 
     /// A guest that reads nothing and says nothing, for as long as this is set.
     pub fn set_deaf(&self, deaf: bool) {
-        self.0.lock().deaf = deaf;
+        *self.0.deaf() = deaf;
         self.0.wake();
     }
 
@@ -249,8 +250,8 @@ impl Shared {
         self.lock().results.pop_front()
     }
 
-    pub(super) fn is_deaf(&self) -> bool {
-        self.lock().deaf
+    pub(super) fn deaf(&self) -> MutexGuard<'_, bool> {
+        self.deaf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The loader thread, for one piece of work.

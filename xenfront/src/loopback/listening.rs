@@ -75,15 +75,18 @@ impl Listening {
         self.relay.set_bell(self.port);
     }
 
-    /// Both ends are connected.
-    pub(super) fn start(&mut self) -> Result<(), Fault> {
-        if self.port.is_none() {
-            return Ok(());
+    /// Both ends are connected, and whoever sees our state is to find it so.
+    pub(super) fn connected(&mut self) {
+        self.started = self.port.is_some();
+        if self.started {
+            self.relay.connected();
+            self.next_time = Instant::now() + TIME_PERIOD;
         }
-        self.started = true;
-        self.relay.connected();
-        self.next_time = Instant::now() + TIME_PERIOD;
-        self.core.start()
+    }
+
+    /// Asks the first question.
+    pub(super) fn start(&mut self) -> Result<(), Fault> {
+        if self.started { self.core.start() } else { Ok(()) }
     }
 
     /// What to wait for; as of the loader's port.

@@ -107,7 +107,7 @@ fn live(mut device: Device<'_>) {
         let store = Arc::clone(&device.store);
         wait_for.push(store.wake_fd());
         wait_for.push(shared.wake.as_fd());
-        let deaf = shared.is_deaf();
+        let deaf = *shared.deaf();
         let events: Vec<OwnedFd> = if deaf { Vec::new() } else { device.event_fds() };
         wait_for.extend(events.iter().map(AsFd::as_fd));
         let mut fds: Vec<_> = wait_for.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
@@ -134,7 +134,8 @@ fn live(mut device: Device<'_>) {
         while let Some((status, nanos)) = shared.next_result() {
             device.finished(status, nanos);
         }
-        if shared.is_deaf() {
+        let deaf = shared.deaf();
+        if *deaf {
             continue;
         }
         if device.take_event(Duration::ZERO) {
