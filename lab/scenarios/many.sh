@@ -7,7 +7,7 @@ done
 sleep 2
 expect_status 0 vesper channels
 for guest in 1 2 3 4; do
-  guest $guest 'sleep 100 & kill -9 $!'
+  guest $guest 'sleep 100 & usleep 500000; kill -9 $!'
   start_tail /tmp/tail.$guest $guest/signal
 done
 for guest in 1 2 3 4; do expect_line 15 /tmp/tail.$guest '"event":"signal"' '"sig":9' "\"guest\":\"g$guest\""; done

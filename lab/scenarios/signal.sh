@@ -4,10 +4,10 @@
 expect_status 0 vesper probe 1 signal -- names=sleep
 start_tail /tmp/tail 1/signal
 expect_line 10 /tmp/tail '"item":"started"'
-guest 1 'sleep 100 & kill -9 $!; sleep 0'
+guest 1 'sleep 100 & usleep 500000; kill -9 $!'
 expect_line 10 /tmp/tail '"event":"signal"' '"comm":"sleep"' '"sig":9' '"sender_comm":"sh"'
 expect_line 10 /tmp/tail '"event":"exit"' '"comm":"sleep"' '"sig":9'
-guest 1 'cat /dev/null & kill -15 $!'
+guest 1 'cat & usleep 300000; kill -15 $!'
 sleep 1
 ! grep -q '"comm":"cat"' /tmp/tail || fail "a process that was not asked for"
 kill $tail_pid
