@@ -129,7 +129,7 @@ static int on_panic(struct kprobe *kprobe, struct pt_regs *regs)
 	if (!first_to_tell())
 		return 0;
 	local_irq_save(irq);
-	/* The unwinder goes by the instruction; here it is that behind the kprobe's. */
+	/* The unwinder goes by the instruction, not by what the kprobe made of it. */
 	entry.ip = (unsigned long)kprobe->addr;
 	format_at_entry(the_end.message, sizeof(the_end.message), regs);
 	tell_the_end(&entry);

@@ -36,6 +36,19 @@ static inline void probe_text_end(struct vesper_payload *payload, size_t bytes)
 		payload->at += bytes;
 }
 
+/* A whole line or nothing; false: there is no more room. */
+static inline bool probe_add_line(char *text, size_t *used, size_t room,
+				  const char *format, unsigned long address)
+{
+	size_t length = snprintf(text + *used, room - *used, format,
+				 (void *)address);
+
+	if (length >= room - *used)
+		return false;
+	*used += length;
+	return true;
+}
+
 /*
  * The stack, a line for each function: from @regs on, or else that of @task from
  * where it sleeps, or else (current) from here. Nothing for a user's registers.
@@ -50,23 +63,18 @@ static inline void probe_put_stack(struct vesper_payload *payload, size_t most,
 	struct unwind_state state;
 	size_t room, used = 0;
 	char *text = probe_text_begin(payload, most, &room);
-	bool exact = regs;
 
+	/* The unwinder begins with who called the place that the registers are at. */
+	if (regs && !user_mode(regs))
+		probe_add_line(text, &used, room, "%pS\n",
+			       instruction_pointer(regs));
 	for (unwind_start(&state, task, regs, NULL); !unwind_done(&state);
 	     unwind_next_frame(&state)) {
 		unsigned long at = unwind_get_return_address(&state);
-		int length;
 
-		if (!at)
+		/* It may lie behind the end of its function, hence the B. */
+		if (!at || !probe_add_line(text, &used, room, "%pB\n", at))
 			break;
-		/* A return address may lie behind the end of its function. */
-		length = snprintf(text + used, room - used,
-				  exact ? "%pS\n" : "%pB\n", (void *)at);
-		/* Whole lines. */
-		if (length >= room - used)
-			break;
-		used += length;
-		exact = false;
 	}
 	probe_text_end(payload, used);
 }
