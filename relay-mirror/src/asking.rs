@@ -12,6 +12,7 @@
 //! The guest stores its head, makes a full fence and reads the word; here the word is stored, then comes a full fence, then
 //! the head is read again. So either the guest sees what is wanted, or what it did is seen here.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use vesper_ring::wire::listener::Consumed;
@@ -19,6 +20,7 @@ use vesper_ring::wire::listener::Consumed;
 use crate::buffer::Buffer;
 use crate::memory::Mapped;
 use crate::seen::Seen;
+use crate::sync::fence;
 
 /// What the guest was told last.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +30,8 @@ pub(crate) struct Asked {
     /// At which one it is to kick; `None`: at none.
     wake: Option<u64>,
     word: Consumed,
+    /// It was not looked at since: the guest may have passed that without having seen it.
+    unsure: bool,
 }
 
 impl Asked {
@@ -35,7 +39,7 @@ impl Asked {
     pub(crate) fn found(word: Consumed, seen: &Seen) -> Self {
         let behind = u64::from((seen.produced as u32).wrapping_sub(word.consumed));
         let consumed = seen.produced.saturating_sub(behind).max(seen.oldest());
-        Self { consumed, wake: None, word }
+        Self { consumed, wake: None, word, unsure: true }
     }
 
     /// The guest has come to where it was to kick, and may have done so before it was told to.
@@ -50,12 +54,12 @@ impl Asked {
 }
 
 impl Buffer {
-    /// Tells the guest what need not be kept and when to kick. True: it is something else than it was told before, and a
-    /// full fence and another look must follow. A look has just been made: what was refused until then was refused where
-    /// the buffer was full by what was said before.
+    /// Tells the guest what need not be kept and when to kick. True: who means to sleep must [look
+    /// again](Self::look_again). A look has just been made: what was refused until then was refused where the buffer was
+    /// full by what was said before.
     pub(crate) fn ask(&mut self, at: &Mapped) -> bool {
         self.missed |= self.unreported && self.asked.is_due(self.seen.produced);
-        let asked = Asked { consumed: self.consumable(), wake: self.wake(), word: self.asked.word };
+        let asked = Asked { consumed: self.consumable(), wake: self.wake(), ..self.asked };
         let (consumed, produced) = (asked.consumed as u32, self.seen.produced as u32);
         let word = match asked.wake {
             Some(wake) => Consumed { consumed, wake: wake as u32 },
@@ -64,11 +68,18 @@ impl Buffer {
             None => Consumed::quiet(consumed, produced),
         };
         let changed = word != self.asked.word;
-        self.asked = Asked { word, ..asked };
+        self.asked = Asked { word, unsure: changed || asked.unsure, ..asked };
         if changed {
             at.store_consumed(word);
         }
-        changed
+        self.asked.unsure
+    }
+
+    /// Looks whether the guest did anything before it could see what it is asked for. True: something has moved.
+    pub(crate) fn look_again(&mut self, at: &Mapped) -> bool {
+        fence(Ordering::SeqCst);
+        self.asked.unsure = false;
+        self.look(at)
     }
 
     fn consumable(&self) -> u64 {

@@ -2,14 +2,15 @@
 //! The mirror of one channel: looking, arming, waiting.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::buffer::Buffer;
 use crate::memory::Mapped;
 use crate::signal::Signal;
+use crate::sync::{AtomicU64, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::{Geometry, Reader, Start};
 
 /// A guest's relay channel as the host sees it. Every method may be called from any thread.
@@ -144,9 +145,8 @@ impl Channel {
             buffer.look(at);
             let quiet = buffer.asked.is_quiet(buffer.seen.produced);
             if buffer.ask(at) {
-                fence(Ordering::SeqCst);
                 // Of what a quiet guest published meanwhile it told nobody.
-                more |= buffer.look(at) && quiet;
+                more |= buffer.look_again(at) && quiet;
             }
             more |= buffer.missed || buffer.asked.is_due(buffer.seen.produced);
         }

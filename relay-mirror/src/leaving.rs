@@ -2,12 +2,13 @@
 //! What is taken over of a buffer before it is unmapped.
 
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use crate::buffer::Buffer;
 use crate::kept::Kept;
 use crate::memory::Mapped;
 use crate::seen::TRIES;
+use crate::sync::fence;
 
 impl Buffer {
     /// Copies what readers have not read yet: at most the buffer. Returns the bytes copied.

@@ -18,6 +18,7 @@
 //! | `asking` | what the guest is told: consumed, and when to kick |
 //! | `leaving`, `kept` | what is taken over before a buffer is unmapped |
 //! | `signal` | who waits |
+//! | `sync` | locks and atomics, or loom's |
 //! | `writer` (feature `loopback`) | the guest's side over plain memory, for tests and benchmarks |
 //!
 //! What this crate lives by:
@@ -44,6 +45,7 @@ mod refused;
 mod region;
 mod seen;
 mod signal;
+mod sync;
 #[cfg(feature = "loopback")]
 pub mod writer;
 

@@ -2,14 +2,15 @@
 //! How a channel is mapped, extended, left and mapped again; how readers come and go.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::buffer::Buffer;
 use crate::channel::{Inner, Slot, Which};
 use crate::memory::Mapped;
 use crate::signal::Signal;
+use crate::sync::{AtomicU64, RwLock};
 use crate::{BadRegions, Channel, Geometry, Reader, Regions, Start};
 
 impl Channel {
@@ -27,7 +28,7 @@ impl Channel {
             readers: BTreeMap::new(),
             last_reader: 0,
         };
-        let (signal, copied) = (Signal::default(), AtomicU64::new(0));
+        let (signal, copied) = (Signal::new(), AtomicU64::new(0));
         let channel = Self { geometry, lag_limit, inner: RwLock::new(inner), signal, copied };
         channel.add_part(geometry, regions)?;
         Ok(Arc::new(channel))

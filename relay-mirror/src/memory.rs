@@ -4,12 +4,13 @@
 use std::mem::offset_of;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use vesper_ring::wire::PAGE_SIZE;
 use vesper_ring::wire::listener::{Consumed, Geometry, Head, Padding, Positions, SubBuffer};
 
 use crate::Regions;
+use crate::sync::{AtomicU64, shared_word};
 
 /// A buffer's positions, its word in the consumed page, its data. The memory stays mapped as long as this is there.
 pub(crate) struct Mapped {
@@ -51,7 +52,7 @@ impl Mapped {
         // SAFETY: every offset that is asked for below lies within the positions of one buffer, and is a multiple of 8 from
         // an aligned begin. The word is shared with the guest, which is what an atomic is for; the reference does not
         // leave this file.
-        unsafe { AtomicU64::from_ptr(self.positions.as_ptr().add(offset).cast()) }
+        unsafe { shared_word(self.positions, offset) }
     }
 
     /// Reads a word; what the guest wrote before it is seen by later reads.
@@ -109,7 +110,7 @@ impl Mapped {
 
     fn consumed_word(&self) -> &AtomicU64 {
         // SAFETY: a word of this buffer's own in the consumed page, writable and aligned; shared with the guest, as above.
-        unsafe { AtomicU64::from_ptr(self.consumed.as_ptr().cast()) }
+        unsafe { shared_word(self.consumed, 0) }
     }
 
     /// The bytes of sub-buffer `number` from `offset` on: readable up to the sub-buffer's end while `self` is there, and

@@ -4,10 +4,11 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use crate::Channel;
 use crate::kept::Kept;
+use crate::sync::fence;
 
 /// Bytes in the guest's pages (or, after [`Channel::close`], in a private copy of them). The guest may write over them at
 /// any moment, so they are no slice: what is made of them is verified afterwards, and is good only if that says so.

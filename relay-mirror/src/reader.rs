@@ -2,7 +2,6 @@
 //! Readers: what each of them is given next.
 
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 
 use crate::buffer::Step;
 use crate::seen::TRIES;
@@ -83,8 +82,7 @@ impl Reader {
                 break;
             }
             asked = true;
-            fence(Ordering::SeqCst);
-            if !state.look(at) {
+            if !state.look_again(at) {
                 break;
             }
         }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who waits for a channel to move.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use crate::sync::{Condvar, Mutex, MutexGuard};
+
 /// A number that grows with each movement, and those who wait for it.
-#[derive(Default)]
 pub(crate) struct Signal {
     state: Mutex<State>,
     moved: Condvar,
@@ -19,6 +20,10 @@ struct State {
 }
 
 impl Signal {
+    pub(crate) fn new() -> Self {
+        Self { state: Mutex::new(State::default()), moved: Condvar::new() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -185,11 +185,12 @@ fn a_thread_that_scribbles() {
                     export.scribble(state as usize % (geometry.buffer_bytes() as usize), state as u8);
                 }
             });
-            let deadline = Instant::now() + Duration::from_millis(700);
+            let begun = Instant::now();
             let (mut room, file, mut turns) = ([0; 64], sink(), 0_u64);
             let outlet = Outlet::new(file.as_fd()).expect("a file");
             let mut readers = [channel.reader(Start::Oldest), channel.watcher(Start::Oldest)];
-            while Instant::now() < deadline {
+            while begun.elapsed() < Duration::from_millis(500) || turns < 200 {
+                assert!(begun.elapsed() < Duration::from_secs(60), "only {turns} turns");
                 channel.update();
                 channel.arm();
                 for reader in &mut readers {
@@ -204,7 +205,6 @@ fn a_thread_that_scribbles() {
                 }
             }
             stop.store(true, Ordering::Relaxed);
-            assert!(turns > 100, "{turns} turns");
         });
         assert!(channel.status().iter().map(|status| status.nonsense).sum::<u64>() > 0);
         channel.close();
