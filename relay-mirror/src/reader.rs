@@ -86,7 +86,7 @@ impl Reader {
                 break;
             }
         }
-        let over = inner.closed || (at.is_some() && state.seen.ended);
+        let over = inner.closed || state.seen.ended;
         let raise = asked && state.missed;
         drop(state);
         drop(inner);

@@ -128,6 +128,11 @@ fn the_end_is_told_after_all_is_read() {
     assert_eq!(sink.writes, 1);
     let update = channel.update();
     assert!(update.moved && update.ended);
+    let mut late = channel.watcher(Start::Oldest);
+    channel.suspend();
+    let mut all = Sink::default();
+    all.drain(&mut late, 0);
+    assert!(all.ended && all.writes == 1, "also when it was unmapped meanwhile");
     assert!(!channel.update().moved && !channel.arm());
 }
 

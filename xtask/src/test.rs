@@ -106,10 +106,11 @@ impl Steps {
             "unit, property, ABI and loopback tests",
             cargo(&["test", "--workspace", "--no-fail-fast"]),
         );
-        let mut loom = cargo(&["test", "-p", "vesper-ring", "--release", "--no-fail-fast"]);
-        loom.args(["--test", "loom", "--test", "loom_positions"]);
+        let mut loom =
+            cargo(&["test", "-p", "vesper-ring", "-p", "vesper-relay-mirror", "--release", "--no-fail-fast"]);
+        loom.args(["--test", "loom", "--test", "loom_positions", "--test", "loom_channel"]);
         loom.env("RUSTFLAGS", "--cfg loom").arg("--target-dir").arg(paths::target().join("loom"));
-        self.step("loom models of the ring", loom);
+        self.step("loom models of the ring and the mirror", loom);
         let root = Root::provide(Xen::V4_17)?;
         let mut store =
             cargo(&["test", "-p", "vesper-xenstore", "--no-fail-fast", "--features", "real-xenstored"]);
