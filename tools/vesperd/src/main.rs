@@ -103,3 +103,24 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
         log::warn!("systemd could not be told: {error}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_manual_page_knows_every_option() {
+        let page = include_str!("../dist/vesperd.8").replace('\\', "");
+        let mut command = Options::command();
+        command.build();
+        for argument in command.get_arguments() {
+            let option = format!("--{}", argument.get_long().expect("all of them have long names"));
+            assert!(page.lines().any(|line| line.starts_with(".B") && line.contains(&option)), "{option}");
+        }
+        for path in [config::PATH, vesper_api::SOCKET, vesper_api::PROBES, "/var/lib/vesper/"] {
+            assert!(page.contains(path), "{path}");
+        }
+    }
+}

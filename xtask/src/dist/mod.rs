@@ -3,7 +3,7 @@
 //!
 //! | file | for | what it holds |
 //! |---|---|---|
-//! | `vesper_VERSION_amd64.deb`, `vesper-VERSION-x86_64.tar.xz` | dom0 | `vesper`, `vesperd`, unit, configuration |
+//! | `vesper_VERSION_amd64.deb`, `vesper-VERSION-x86_64.tar.xz` | dom0 | `vesper`, `vesperd`, unit, configuration, manual pages, completions, probe modules |
 //! | `vesper-front-dkms_VERSION_amd64.deb`, `vesper-front-VERSION.tar.xz` | guests | the frontend's source with its Rust object built |
 //!
 //! Each is made of a folder below `target/dist/trees` that looks like the machine it goes into. The packages are
@@ -20,9 +20,10 @@ mod tree;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Result, bail};
-use vesper_lab::{kernel, paths, progress, tools};
+use anyhow::{Context, Result, bail};
+use vesper_lab::{command, kernel, paths, progress, tools};
 
 use crate::kmod;
 
@@ -59,18 +60,46 @@ pub fn main() -> Result<()> {
 pub fn build() -> Result<Built> {
     let programs = tools::build()?;
     let object = kmod::build(Some(&kernel::release(OBJECT_KERNEL)?), None)?.join("build/core.o_raw");
-    progress::step("packing", || pack(&programs, &object, &paths::target().join("dist")))
+    let out = paths::target().join("dist");
+    let extras = dom0::Extras { pages: pages(&programs, &out)?, probes: probes()? };
+    progress::step("packing", || pack(&programs, &object, &extras, &out))
 }
+
+/// Manual pages and completions, as the command itself writes them.
+fn pages(programs: &[PathBuf], out: &Path) -> Result<PathBuf> {
+    let pages = out.join("pages");
+    if pages.exists() {
+        fs::remove_dir_all(&pages)?;
+    }
+    fs::create_dir_all(&pages)?;
+    let vesper = programs.iter().find(|path| path.ends_with("vesper")).context("vesper was not built")?;
+    command::output(Command::new(vesper).arg("pages").arg(&pages))?;
+    Ok(pages)
+}
+
+/// The probe modules for the kernels that the lab knows; those for others are built with `cargo xtask kmod`.
+fn probes() -> Result<Vec<(String, PathBuf)>> {
+    let mut probes = Vec::new();
+    for series in PROBED_KERNELS {
+        let release = kernel::release(series)?;
+        let folder = kmod::build(Some(&release), None)?.join("probes");
+        probes.push((release, folder));
+    }
+    Ok(probes)
+}
+
+/// Kernels of guests whose probe modules go into the package.
+const PROBED_KERNELS: [&str; 2] = ["6.1", "6.12"];
 
 /// The kernel whose Rust object goes to all guests: its configuration has every option that the object depends on
 /// (return and indirect thunks, branch marks), and a kernel that lacks one does without harm.
 const OBJECT_KERNEL: &str = "6.12";
 
-/// Packs `programs` for dom0 and `object` for guests into `out`.
-fn pack(programs: &[PathBuf], object: &Path, out: &Path) -> Result<Built> {
+/// Packs `programs` and `extras` for dom0 and `object` for guests into `out`.
+fn pack(programs: &[PathBuf], object: &Path, extras: &dom0::Extras, out: &Path) -> Result<Built> {
     let source = paths::workspace();
     let trees = out.join("trees");
-    let dom0 = dom0::Files::new(&source, programs)?;
+    let dom0 = dom0::Files::new(&source, programs, extras)?;
     let guest = guest::Files { source: &source, object };
     let guest_tree = guest.package(&trees)?;
     let built = Built {

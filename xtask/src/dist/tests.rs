@@ -23,7 +23,15 @@ fn packed() -> Result<(TempDir, Built)> {
     }
     let object = dir.path().join("object");
     fs::write(&object, OBJECT)?;
-    let built = pack(&programs, &object, &dir.path().join("dist"))?;
+    let (pages, probes) = (dir.path().join("pages"), dir.path().join("probes"));
+    fs::create_dir(&pages)?;
+    for page in ["vesper.1", "vesper-tail.1", "vesper.bash", "_vesper", "vesper.fish"] {
+        fs::write(pages.join(page), format!("stands for {page}\n"))?;
+    }
+    fs::create_dir(&probes)?;
+    fs::write(probes.join("panic.ko"), OBJECT)?;
+    let extras = dom0::Extras { pages, probes: vec![("6.1.0-56-amd64".into(), probes)] };
+    let built = pack(&programs, &object, &extras, &dir.path().join("dist"))?;
     Ok((dir, built))
 }
 
@@ -41,6 +49,13 @@ fn the_package_for_dom0_has_its_files_where_they_belong() -> Result<()> {
         "-rwxr-xr-x root/root                ./usr/sbin/vesperd",
         "-rw-r--r-- root/root                ./usr/lib/systemd/system/vesperd.service",
         "-rw-r--r-- root/root                ./etc/vesper/vesper.toml",
+        "-rw-r--r-- root/root                ./usr/share/man/man1/vesper.1.gz",
+        "-rw-r--r-- root/root                ./usr/share/man/man1/vesper-tail.1.gz",
+        "-rw-r--r-- root/root                ./usr/share/man/man8/vesperd.8.gz",
+        "-rw-r--r-- root/root                ./usr/share/bash-completion/completions/vesper",
+        "-rw-r--r-- root/root                ./usr/share/zsh/vendor-completions/_vesper",
+        "-rw-r--r-- root/root                ./usr/share/fish/vendor_completions.d/vesper.fish",
+        "-rw-r--r-- root/root                ./usr/lib/vesper/probes/6.1.0-56-amd64/panic.ko",
     ] {
         let words: Vec<&str> = wanted.split_whitespace().collect();
         let found = files.lines().any(|line| {
@@ -158,7 +173,18 @@ fn make_install_puts_dom0_files_where_the_package_does() -> Result<()> {
         command::output(make.arg("-C").arg(&from).arg(target).arg(format!("DESTDIR={}", to.display())))
     };
     make("install")?;
-    for path in ["usr/bin/vesper", "usr/sbin/vesperd", "usr/lib/systemd/system/vesperd.service"] {
+    let paths = [
+        "usr/bin/vesper",
+        "usr/sbin/vesperd",
+        "usr/lib/systemd/system/vesperd.service",
+        "usr/share/man/man1/vesper-tail.1",
+        "usr/share/man/man8/vesperd.8",
+        "usr/share/bash-completion/completions/vesper",
+        "usr/share/zsh/site-functions/_vesper",
+        "usr/share/fish/vendor_completions.d/vesper.fish",
+        "usr/lib/vesper/probes/6.1.0-56-amd64/panic.ko",
+    ];
+    for path in paths {
         assert!(to.join(path).is_file(), "{path}");
     }
     let configuration = to.join("etc/vesper/vesper.toml");
@@ -166,7 +192,10 @@ fn make_install_puts_dom0_files_where_the_package_does() -> Result<()> {
     make("install")?;
     assert_eq!(fs::read_to_string(&configuration)?, "# mine\n");
     make("uninstall")?;
-    assert!(!to.join("usr/sbin/vesperd").exists() && configuration.exists());
+    for path in paths {
+        assert!(!to.join(path).exists(), "{path} is left");
+    }
+    assert!(configuration.exists());
     Ok(())
 }
 

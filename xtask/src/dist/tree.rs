@@ -80,7 +80,7 @@ pub fn fill(from: &Path) -> Result<String> {
 }
 
 /// Files below `dir`, by their path from there, in order.
-fn files_below(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
+pub fn files_below(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
         let entry = entry?;
