@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vesper_relay_mirror::{Channel, Next, Overwritten, Reader};
+use vesper_relay_mirror::{Channel, Next, Reader};
 
 /// The open files, by their handle.
 #[derive(Default)]
@@ -87,14 +87,13 @@ fn take(reader: &mut Reader, buffer: usize, size: usize) -> Read {
     let mut filled = 0;
     while filled < size {
         match reader.next(buffer) {
-            Next::Data(piece) => match piece.copy_to(&mut bytes[filled..]) {
-                Ok(count) => {
+            Next::Data(piece) => {
+                // What was written over meanwhile is not handed out; next() tells how much it was.
+                if let Ok(count) = piece.copy_to(&mut bytes[filled..]) {
                     reader.advance(&piece, count);
                     filled += count;
                 }
-                // Not good, so not handed out; next() tells how much was lost.
-                Err(Overwritten) => {}
-            },
+            }
             Next::Lost(_) => {}
             Next::Nothing if filled == 0 => return Read::Nothing,
             Next::Nothing | Next::End => break,

@@ -96,6 +96,13 @@ impl Tree {
         }
     }
 
+    /// Shows no channel of the guest any longer.
+    pub fn hide_guest(&self, guest: u16) {
+        if self.table().hide_guest(guest) {
+            self.unlink(guest);
+        }
+    }
+
     fn table(&self) -> std::sync::MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

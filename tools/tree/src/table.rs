@@ -117,6 +117,15 @@ impl Table {
         last
     }
 
+    /// True: the guest was shown.
+    pub(crate) fn hide_guest(&mut self, guest: u16) -> bool {
+        let Some(channels) = self.guests.remove(&guest) else { return false };
+        for number in channels.into_values() {
+            self.channels.remove(&number);
+        }
+        true
+    }
+
     /// Shows nothing any more; the guests that were shown.
     pub(crate) fn clear(&mut self) -> Vec<u16> {
         self.channels.clear();

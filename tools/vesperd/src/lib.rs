@@ -33,6 +33,7 @@ pub mod config;
 mod connection;
 mod desk;
 mod failures;
+mod files;
 mod images;
 pub mod logging;
 mod passed;

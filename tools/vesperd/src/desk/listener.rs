@@ -173,6 +173,7 @@ impl Desk {
             channels.into_iter().map(|channel| channel.export).find(|export| export.number == number);
         // Not there: it has ended meanwhile, which the next event says.
         if let Some(export) = export {
+            self.files.show(domid, &export);
             self.tell(domid, Notice::Exported(export));
         }
     }
@@ -214,6 +215,7 @@ impl Desk {
 
     /// The guest has ended: what is left of it is saved, and its streams end.
     pub(super) fn guest_ended(&mut self, domid: DomId, cause: DeadCause) {
+        self.files.hide_guest(domid);
         let (reason, more) = view::end_of(cause);
         let said = self.known.fatal.remove(&domid).and_then(|seen| seen.into_iter().next());
         let gone = Gone { reason, cause: said.map(|fatal| fatal.cause).or(more.map(str::to_owned)) };
@@ -237,6 +239,7 @@ impl Desk {
     }
 
     pub(super) fn forget_guest(&mut self, domid: DomId) {
+        self.files.hide_guest(domid);
         self.known.guests.remove(&domid);
         self.known.fatal.remove(&domid);
         let gone = Gone { reason: GoneReason::Destroyed, cause: None };
@@ -245,6 +248,7 @@ impl Desk {
     }
 
     pub(super) fn detached(&mut self, domid: DomId) {
+        self.files.hide_guest(domid);
         let gone = Gone { reason: GoneReason::Detached, cause: None };
         self.tell(domid, Notice::Gone(gone, EndReason::Detached));
     }

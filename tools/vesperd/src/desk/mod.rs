@@ -28,6 +28,7 @@ use crate::clients::ClientId;
 use crate::closer::Foreign;
 use crate::config::{AttachRule, Config};
 use crate::failures::{self, label};
+use crate::files::Files;
 use crate::images::{FileError, Images, JobId, Prepared};
 use crate::saver::Saver;
 use crate::streams::Stream;
@@ -61,6 +62,8 @@ pub(crate) enum Told {
 }
 
 pub(crate) struct Desk {
+    // Unmounted before the channels end.
+    files: Files,
     backend: Backend,
     images: Images,
     /// Guests that are attached without being asked to, once each, when they appear. A guest that reboots is a new domain, so it
@@ -84,8 +87,9 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) fn new(backend: Backend, saver: Saver, config: &Config) -> io::Result<Self> {
+    pub(crate) fn new(backend: Backend, files: Files, saver: Saver, config: &Config) -> io::Result<Self> {
         Ok(Self {
+            files,
             backend,
             images: Images::start()?,
             auto_attach: config.attach.clone(),
@@ -391,7 +395,8 @@ impl Desk {
             }
             Event::StoreLost => self.store_lost = true,
             Event::Exported { domid, export, .. } => self.exported(domid, export),
-            Event::Unexported { domid, export, why, .. } => {
+            Event::Unexported { domid, export, name, why } => {
+                self.files.hide(domid, name.as_str());
                 self.tell(domid, Notice::Unexported(export, view::end_reason(why)));
             }
             Event::Moved { domid } => self.tell(domid, Notice::Moved),

@@ -17,7 +17,7 @@ fn desk() -> Desk {
     store.introduce(1);
     let backend = Backend::new(Arc::new(machine), store, Limits::default()).unwrap();
     let saver = Saver::start(Place { dir: "/nonexistent".into(), limit: 0, group: None }).unwrap();
-    let mut desk = Desk::new(backend, saver, &Config::default()).unwrap();
+    let mut desk = Desk::new(backend, Files::default(), saver, &Config::default()).unwrap();
     desk.run();
     desk
 }

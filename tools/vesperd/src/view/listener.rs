@@ -27,7 +27,14 @@ pub(crate) fn channels(
 }
 
 fn channel(info: &ChannelInfo) -> ChannelStatus {
-    let export = &info.export;
+    channel_status(&info.export, &info.buffers)
+}
+
+/// A channel as it stands.
+pub(crate) fn channel_status(
+    export: &Export,
+    buffers: &[vesper_relay_mirror::BufferStatus],
+) -> ChannelStatus {
     let geometry = export.channel.geometry();
     let events = export.schema.as_deref().map(Schema::parse);
     let buffer = |(at, buffer): (usize, &vesper_relay_mirror::BufferStatus)| BufferStatus {
@@ -45,7 +52,7 @@ fn channel(info: &ChannelInfo) -> ChannelStatus {
         subbufs: geometry.subbufs(),
         events: events.iter().flat_map(Schema::events).map(|event| event.name.clone()).collect(),
         read: export.channel.has_readers(),
-        buffers: info.buffers.iter().enumerate().map(buffer).collect(),
+        buffers: buffers.iter().enumerate().map(buffer).collect(),
     }
 }
 
