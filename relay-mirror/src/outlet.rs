@@ -57,10 +57,15 @@ impl Piece {
     pub fn write_to(&self, outlet: &Outlet<'_>) -> Result<usize, WriteError> {
         let mut written = Ok(0);
         let whole = self.verified(|from| {
-            // SAFETY: readable for that many bytes until this returns. The kernel may find the guest writing there: it
-            // copies what it finds.
-            let took = unsafe { libc::write(outlet.0.as_raw_fd(), from.cast(), self.len()) };
-            written = usize::try_from(took).map_err(|_| Error::last_os_error());
+            written = loop {
+                // SAFETY: readable for that many bytes until this returns. The kernel may find the guest writing there: it
+                // copies what it finds.
+                let took = unsafe { libc::write(outlet.0.as_raw_fd(), from.cast(), self.len()) };
+                match usize::try_from(took).map_err(|_| Error::last_os_error()) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    result => break result,
+                }
+            };
         });
         match (written?, whole) {
             (written, Ok(())) => Ok(written),
