@@ -4,8 +4,8 @@
 expect_status 0 vesper probe 1 oom
 start_tail /tmp/tail 1/oom
 expect_line 10 /tmp/tail '"item":"started"'
-guest --send 1 'tail /dev/zero'
-expect_line 60 /tmp/tail '"event":"kill"' '"comm":"tail"' '"asker_comm"'
+guest --send 1 'for n in 1 2; do dd if=/dev/zero of=/dev/null bs=100M count=100000 & done'
+expect_line 60 /tmp/tail '"event":"kill"' '"comm":"dd"' '"asker_comm"'
 line=$(grep '"event":"kill"' /tmp/tail | head -n 1)
 [ "$(field rss_kib "$line")" -gt 10000 ] || fail "the victim had $(field rss_kib "$line") KiB"
 kill $tail_pid

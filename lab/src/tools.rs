@@ -42,6 +42,15 @@ pub fn build_next() -> Result<PathBuf> {
 /// libvesper as other programs get it, a C program that uses it (`watch`), and the programs that check what probes write:
 /// files for dom0.
 pub fn for_programs() -> Result<Vec<Added>> {
+    static BUILT: OnceLock<Vec<Added>> = OnceLock::new();
+    if let Some(built) = BUILT.get() {
+        return Ok(built.clone());
+    }
+    let built = build_for_programs()?;
+    Ok(BUILT.get_or_init(|| built).clone())
+}
+
+fn build_for_programs() -> Result<Vec<Added>> {
     let dir = paths::target().join("lab-shared");
     progress::step("building libvesper (shared)", || {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -9,7 +9,9 @@ use vesper_xenback::{DeviceState, GuestInfo};
 
 mod listener;
 
-pub(crate) use listener::{cause, channels, clock, end_of, end_reason, export, stopped, stream_guest};
+pub(crate) use listener::{
+    cause, channel_status, channels, clock, end_of, end_reason, export, stopped, stream_guest,
+};
 
 pub(crate) fn guest_ref(info: &GuestInfo) -> GuestRef {
     GuestRef { domid: info.domid.0, name: info.name.clone(), uuid: info.uuid.to_string() }
