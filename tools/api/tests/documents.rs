@@ -35,6 +35,24 @@ fn requests_are_spelled_so() {
             },
             r#"{"request":"insmod","dom":"3","file":"answer.ko","args":["answer=42"],"timeout_ms":30000}"#,
         ),
+        (Request::Channels { dom: None }, r#"{"request":"channels"}"#),
+        (
+            Request::Stream { dom: "3".into(), channel: None, since: Since::Boot, follow: false },
+            r#"{"request":"stream","dom":"3"}"#,
+        ),
+        (
+            Request::Stream {
+                dom: "3".into(),
+                channel: Some("panic".into()),
+                since: Since::Now,
+                follow: true,
+            },
+            r#"{"request":"stream","dom":"3","channel":"panic","since":"now","follow":true}"#,
+        ),
+        (
+            Request::Alive { dom: "3".into(), module: Some("panic".into()), timeout_ms: Some(9) },
+            r#"{"request":"alive","dom":"3","module":"panic","timeout_ms":9}"#,
+        ),
     ];
     for (request, line) in table {
         assert_eq!(String::from_utf8(to_line(&request)).unwrap(), format!("{line}\n"));
@@ -54,6 +72,8 @@ fn lines_that_are_no_request_are_refused_with_the_reason() {
         (r#"{"request":"status","dom":"3","dmo":"4"}"#, "unknown field `dmo`"),
         (r#"{"request":"list"} {"request":"list"}"#, "trailing characters"),
         (r#"{"request":"attach","dom":"3","timeout_ms":-1}"#, "invalid value"),
+        (r#"{"request":"stream","dom":"3","since":"yesterday"}"#, "unknown variant `yesterday`"),
+        (r#"{"request":"channels","dom":3}"#, "invalid type"),
     ];
     for (line, reason) in table {
         let message = from_line::<Request>(line.as_bytes()).unwrap_err().to_string();
@@ -102,6 +122,17 @@ fn a_reply_of_a_newer_daemon_is_still_a_failure() {
     assert_eq!(empty.status(), 4, "a reply with nothing in it is no success");
 }
 
+#[test]
+fn a_guest_that_is_not_alive_is_a_result_with_status_1() {
+    for (alive, status) in [(true, 0), (false, 1)] {
+        let because = if alive { Because::Beating } else { Because::Hung };
+        let done = Done::Alive(Alive { guest: guest(), alive, because, hung_vcpus: vec![], module: None });
+        let reply: Reply = from_line(&to_line(&Reply::from(Ok(done)))).unwrap();
+        assert_eq!(reply.status(), status);
+        assert!(reply.into_result().is_ok());
+    }
+}
+
 /// Each example of docs/api.md is a document of this version, word for word.
 #[test]
 fn the_examples_of_the_book_are_true() {
@@ -127,7 +158,7 @@ fn the_examples_of_the_book_are_true() {
             }
         }
     }
-    assert_eq!((requests, replies), (6, 8));
+    assert_eq!((requests, replies), (9, 12));
     for kind in ErrorKind::ALL.iter().filter(|kind| **kind != ErrorKind::Unknown) {
         let row = format!(
             "| {} | `{}` |",
