@@ -7,7 +7,7 @@
 //! | [`action`] | Action part: what is loaded and unloaded, and what is asked next; knows no Xen |
 //! | [`modules`] | Action part: the modules that were loaded through VESPER |
 //! | [`comm`] | Communication part: the loader's questions as messages, the check of each answer |
-//! | [`line`] | a ring with at most one open question |
+//! | [`mod@line`] | a ring with at most one open question |
 //! | [`traits`] | what the parts want of each other ([`Link`]) and of the kernel ([`Pages`], [`Kernel`]) |
 //! | [`frontend`] | the two parts put together: what the kernel module and the tests drive |
 //! | [`listener`] | the same set of files for the listener |
