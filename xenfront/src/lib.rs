@@ -18,8 +18,8 @@
 //!
 //! 1. No I/O: it is told what happened and says what to do, through the traits. So the code that runs in the guest's
 //!    kernel is the code that the tests run.
-//! 2. One question is open on each ring at any time. A response that does not answer it stops the device until it is connected
-//!    anew; nothing that the host sends makes it panic, block or allocate.
+//! 2. One question is open on each ring at any time. A response that does not answer it stops the device until it is
+//!    connected anew; nothing that the host sends makes it panic, block or allocate.
 //! 3. A load that has begun belongs to the guest: it goes on when the connection is lost, and its result is told,
 //!    again and again, until a question that carried it was answered.
 //! 4. No allocation, no stack of the size of a page, no panic that can be reached.

@@ -213,7 +213,8 @@ impl RelayChannel {
 
     /// Shows the host all that was written on that CPU, and tells it so (`vesper_relay_urgent`).
     pub fn urgent(&self, cpu: u16) {
-        let _ = self.with(cpu, |buffer| buffer.writer.as_mut().map(|writer| writer.urgent())); // no buffer: nothing to show
+        // Without a buffer there is nothing to show.
+        let _ = self.with(cpu, |buffer| buffer.writer.as_mut().map(|writer| writer.urgent()));
     }
 
     /// A CPU comes, and with it another buffer: the export gets a part more.
