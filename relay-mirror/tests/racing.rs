@@ -62,6 +62,15 @@ fn write_all(source: &mut Source, seed: u64, writes: u64, stop: &AtomicBool) {
     source.writer.finish();
 }
 
+/// Ends the others also when an assertion has failed.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Two readers, one buffer, a guest that never waits for either.
 fn race(when_full: WhenFull, subbufs: u32, first: u64) -> (Source, Vec<Sink>, Arc<Channel>) {
     let geometry = geometry(512, subbufs, 1);
@@ -182,6 +191,7 @@ fn readers_in_other_threads_are_woken() {
     let bell = Arc::new(Bell::default());
     let over = AtomicBool::new(false);
     let ends = thread::scope(|scope| {
+        let _over = SetAtEnd(&over);
         let owner = scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
                 channel.update();
@@ -217,9 +227,12 @@ fn readers_in_other_threads_are_woken() {
             .map(|buffer| {
                 let mut source = Source::with(export.writer(buffer, WhenFull::Refuse, bell.kick()));
                 scope.spawn(move || {
-                    let mut state = u64::from(buffer) + 7;
+                    let (mut state, mut last) = (u64::from(buffer) + 7, Instant::now());
                     while source.written < 20_000 {
-                        if source.write((random(&mut state) % 60) as usize).is_err() {
+                        if source.write((random(&mut state) % 60) as usize).is_ok() {
+                            last = Instant::now();
+                        } else {
+                            assert!(last.elapsed() < Duration::from_secs(40), "full, and nobody reads");
                             thread::yield_now();
                         }
                     }
@@ -276,16 +289,18 @@ fn closed_in_the_middle() {
             thread::sleep(Duration::from_millis(3));
             channel.close();
             assert_eq!(export.mapped(), 0, "unmapped, although readers are there");
-            for thread in reading {
-                let sink = thread.join().expect("a reader");
+            let sinks: Vec<_> = reading.into_iter().map(thread::ScopedJoinHandle::join).collect();
+            // Also when a reader has failed, or nobody would ever end.
+            stop.store(true, Ordering::Relaxed);
+            writer.join().expect("the writer");
+            for sink in sinks {
+                let sink = sink.expect("a reader");
                 if when_full == WhenFull::Refuse {
                     assert_eq!(sink.lost.bytes, 0);
                     let seen = channel.status()[0];
                     assert!(sink.lost.writes <= seen.dropped);
                 }
             }
-            stop.store(true, Ordering::Relaxed);
-            writer.join().expect("the writer");
         });
     }
 }
