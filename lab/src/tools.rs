@@ -50,7 +50,8 @@ pub fn for_programs() -> Result<Vec<Added>> {
     Ok(BUILT.get_or_init(|| built).clone())
 }
 
-fn build_for_programs() -> Result<Vec<Added>> {
+/// Builds libvesper as a shared library.
+pub fn library() -> Result<PathBuf> {
     let dir = paths::target().join("lab-shared");
     progress::step("building libvesper (shared)", || {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -58,7 +59,12 @@ fn build_for_programs() -> Result<Vec<Added>> {
         cargo.args(["build", "--release", "-p", "libvesper", "--target-dir"]).arg(&dir);
         command::output(&mut cargo).map(|_| ())
     })?;
-    let library = dir.join("release/libvesper.so");
+    Ok(dir.join("release/libvesper.so"))
+}
+
+fn build_for_programs() -> Result<Vec<Added>> {
+    let library = library()?;
+    let dir = paths::target().join("lab-shared");
     let source = paths::workspace().join("tools/libvesper");
     let watch = dir.join("watch");
     let mut cc = Command::new("cc");
@@ -74,18 +80,43 @@ fn build_for_programs() -> Result<Vec<Added>> {
     ])
 }
 
+/// Programs of the benchmarks (`lab/bench`).
+#[derive(Clone, Debug)]
+pub struct Benchmarks {
+    /// Reads a channel in dom0, in the daemon's place.
+    pub reader: PathBuf,
+    /// The daemon with many loopback guests.
+    pub guests: PathBuf,
+}
+
+/// Builds both.
+pub fn for_benchmarks() -> Result<Benchmarks> {
+    let dir = paths::target().join("lab-static");
+    progress::step("building the benchmarks' programs (static)", || cargo(&dir, &["vesper-bench"], ""))?;
+    let program = |name: &str| {
+        let path = dir.join(TARGET).join("release").join(name);
+        must_be_static(&path).map(|()| path)
+    };
+    Ok(Benchmarks { reader: program("bench-reader")?, guests: program("bench-guests")? })
+}
+
 fn build_in(dir: &Path, names: &[&str], flags: &str) -> Result<Vec<PathBuf>> {
     progress::step(&format!("building {} (static{flags})", names.join(" and ")), || {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(paths::workspace());
-        cargo.env("RUSTFLAGS", format!("-C target-feature=+crt-static{flags}"));
-        cargo.args(["build", "--release", "--target", TARGET, "--target-dir"]).arg(dir);
-        cargo.args(names.iter().flat_map(|name| ["-p", name]));
-        command::output(&mut cargo).map(|_| ())
+        cargo(dir, names, flags)
     })?;
     let built: Vec<PathBuf> = names.iter().map(|name| dir.join(TARGET).join("release").join(name)).collect();
     built.iter().try_for_each(|path| must_be_static(path))?;
     Ok(built)
+}
+
+/// Builds packages as static programs.
+fn cargo(dir: &Path, packages: &[&str], flags: &str) -> Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(paths::workspace());
+    cargo.env("RUSTFLAGS", format!("-C target-feature=+crt-static{flags}"));
+    cargo.args(["build", "--release", "--target", TARGET, "--target-dir"]).arg(dir);
+    cargo.args(packages.iter().flat_map(|name| ["-p", name]));
+    command::output(&mut cargo).map(|_| ())
 }
 
 /// A program that asks for an interpreter or a library would not start in dom0.

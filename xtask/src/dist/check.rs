@@ -13,8 +13,8 @@ use super::VERSION;
 use super::deb::SCRIPTS;
 
 /// Folders that a package of ours may put files into.
-const FOLDERS: [&str; 6] =
-    ["/etc/vesper/", "/usr/bin/", "/usr/sbin/", "/usr/lib/", "/usr/share/", "/usr/src/"];
+const FOLDERS: [&str; 7] =
+    ["/etc/vesper/", "/usr/bin/", "/usr/include/", "/usr/sbin/", "/usr/lib/", "/usr/share/", "/usr/src/"];
 
 /// Fields that dpkg or a reader of `apt show` needs.
 const FIELDS: [&str; 8] = [

@@ -4,6 +4,7 @@
 //! | file | for | what it holds |
 //! |---|---|---|
 //! | `vesper_VERSION_amd64.deb`, `vesper-VERSION-x86_64.tar.xz` | dom0 | `vesper`, `vesperd`, unit, configuration, manual pages, completions, probe modules |
+//! | `libvesper_VERSION_amd64.deb` | programs on dom0 | the C library, its header, pkg-config file and manual page |
 //! | `vesper-front-dkms_VERSION_amd64.deb`, `vesper-front-VERSION.tar.xz` | guests | the frontend's source with its Rust object built |
 //!
 //! Each is made of a folder below `target/dist/trees` that looks like the machine it goes into. The packages are
@@ -14,6 +15,7 @@ mod check;
 mod deb;
 mod dom0;
 mod guest;
+mod library;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -34,6 +36,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub struct Built {
     /// The package for dom0.
     pub dom0: PathBuf,
+    /// The package for programs on dom0.
+    pub library: PathBuf,
     /// The package for guests.
     pub guest: PathBuf,
     /// The folder that it was made of.
@@ -44,11 +48,12 @@ pub struct Built {
 
 /// Builds all of it into `target/dist` and says what is there.
 pub fn main() -> Result<()> {
-    let Built { dom0, guest, archives, .. } = build()?;
+    let Built { dom0, library, guest, archives, .. } = build()?;
     println!("Built, version {VERSION}:");
-    for (file, what) in [(&dom0, "dom0, Debian"), (&guest, "guests, Debian")]
-        .into_iter()
-        .chain(archives.iter().zip(["dom0, other distributions", "guests, other distributions"]))
+    for (file, what) in
+        [(&dom0, "dom0, Debian"), (&library, "C programs on dom0, Debian"), (&guest, "guests, Debian")]
+            .into_iter()
+            .chain(archives.iter().zip(["dom0, other distributions", "guests, other distributions"]))
     {
         println!("  {:<72} {:>6} KiB  {what}", file.display(), fs::metadata(file)?.len() / 1024);
     }
@@ -62,7 +67,8 @@ pub fn build() -> Result<Built> {
     let object = kmod::build(Some(&kernel::release(OBJECT_KERNEL)?), None)?.join("build/core.o_raw");
     let out = paths::target().join("dist");
     let extras = dom0::Extras { pages: pages(&programs, &out)?, probes: probes()? };
-    progress::step("packing", || pack(&programs, &object, &extras, &out))
+    let library = tools::library()?;
+    progress::step("packing", || pack(&programs, &library, &object, &extras, &out))
 }
 
 /// Manual pages and completions, as the command itself writes them.
@@ -95,8 +101,14 @@ const PROBED_KERNELS: [&str; 2] = ["6.1", "6.12"];
 /// (return and indirect thunks, branch marks), and a kernel that lacks one does without harm.
 const OBJECT_KERNEL: &str = "6.12";
 
-/// Packs `programs` and `extras` for dom0 and `object` for guests into `out`.
-fn pack(programs: &[PathBuf], object: &Path, extras: &dom0::Extras, out: &Path) -> Result<Built> {
+/// Packs `programs`, `library` and `extras` for dom0 and `object` for guests into `out`.
+fn pack(
+    programs: &[PathBuf],
+    library: &Path,
+    object: &Path,
+    extras: &dom0::Extras,
+    out: &Path,
+) -> Result<Built> {
     let source = paths::workspace();
     let trees = out.join("trees");
     let dom0 = dom0::Files::new(&source, programs, extras)?;
@@ -104,6 +116,11 @@ fn pack(programs: &[PathBuf], object: &Path, extras: &dom0::Extras, out: &Path) 
     let guest_tree = guest.package(&trees)?;
     let built = Built {
         dom0: deb::build(&dom0.package(&trees)?, &source.join("packaging/vesper"), out)?,
+        library: deb::build(
+            &library::package(&source, library, &trees)?,
+            &source.join("packaging/libvesper"),
+            out,
+        )?,
         guest: deb::build(&guest_tree, &source.join("packaging/vesper-front-dkms"), out)?,
         guest_files: guest_tree.dir().to_path_buf(),
         archives: vec![
@@ -111,7 +128,7 @@ fn pack(programs: &[PathBuf], object: &Path, extras: &dom0::Extras, out: &Path) 
             archive::build(&guest.archive(&trees)?, &format!("vesper-front-{VERSION}"), out)?,
         ],
     };
-    for package in [&built.dom0, &built.guest] {
+    for package in [&built.dom0, &built.library, &built.guest] {
         let problems = check::problems(package)?;
         if !problems.is_empty() {
             bail!("{} is not fit to be installed:\n  {}", package.display(), problems.join("\n  "));

@@ -31,13 +31,34 @@ fn packed() -> Result<(TempDir, Built)> {
     fs::create_dir(&probes)?;
     fs::write(probes.join("panic.ko"), OBJECT)?;
     let extras = dom0::Extras { pages, probes: vec![("6.1.0-56-amd64".into(), probes)] };
-    let built = pack(&programs, &object, &extras, &dir.path().join("dist"))?;
+    let library = dir.path().join("library");
+    fs::write(&library, OBJECT)?;
+    let built = pack(&programs, &library, &object, &extras, &dir.path().join("dist"))?;
     Ok((dir, built))
 }
 
 fn said(program: &str, arguments: &[&str], file: &Path) -> Result<String> {
     let (first, rest) = arguments.split_first().expect("each call has an option");
     command::text(Command::new(program).arg(first).arg(file).args(rest))
+}
+
+#[test]
+fn the_package_of_the_library_has_what_a_c_program_needs() -> Result<()> {
+    let (_dir, built) = packed()?;
+    let files = said("dpkg-deb", &["-c"], &built.library)?;
+    for wanted in [
+        "./usr/lib/x86_64-linux-gnu/libvesper.so.0",
+        "./usr/lib/x86_64-linux-gnu/libvesper.so",
+        "./usr/lib/x86_64-linux-gnu/pkgconfig/vesper.pc",
+        "./usr/include/vesper.h",
+        "./usr/share/man/man3/libvesper.3.gz",
+    ] {
+        assert!(
+            files.lines().any(|line| line.ends_with(&format!(" {wanted}"))),
+            "{wanted} is not in\n{files}"
+        );
+    }
+    Ok(())
 }
 
 #[test]
