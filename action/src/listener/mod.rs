@@ -393,11 +393,12 @@ impl Listener {
             if record.time_ns <= self.fatal.told_ns {
                 continue;
             }
-            self.fatal.newest_ns = self.fatal.newest_ns.max(record.time_ns);
             if !self.fatal.admit(now) {
                 self.counters.fatal_left_out += 1;
                 continue;
             }
+            // Only with those that are told: each change of it is written down.
+            self.fatal.newest_ns = self.fatal.newest_ns.max(record.time_ns);
             self.happened.push_back(Happening::Fatal { number, name: name.clone(), record });
         }
         watched.more
