@@ -35,7 +35,7 @@ pub struct SentCommand {
 pub struct Memory {
     /// The modules that are in.
     pub modules: Vec<LoadedModule>,
-    /// The command that the guest's kernel works on.
+    /// The command that the guest's kernel works on, if it does for a while already.
     pub current: Option<SentCommand>,
     /// The command whose result was taken in last.
     pub last_result: Option<CommandId>,

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command that the guest works on.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::{Command, CommandId, SentCommand};
+
+/// A command is noted for a successor only if it takes longer than this: what a successor must know is written to xenstore, which
+/// takes longer than most commands. Of one that was not noted it finds out by a report of the guest.
+const NOTED_AFTER: Duration = Duration::from_millis(500);
 
 /// How far it is.
 ///
@@ -36,6 +40,8 @@ pub(super) struct Current {
     pub(super) told: bool,
     /// The connection on which it was sent is over.
     pub(super) interrupted: bool,
+    /// The guest is at it for a while already: a successor is to know of it.
+    pub(super) noted: bool,
 }
 
 impl Current {
@@ -44,7 +50,12 @@ impl Current {
             Command::Load { .. } => Phase::Fetching { filled: 0 },
             Command::Unload { .. } => Phase::Offered,
         };
-        Self { id, command, deadline, since: now, phase, told: false, interrupted: false }
+        Self { id, command, deadline, since: now, phase, told: false, interrupted: false, noted: false }
+    }
+
+    /// When it is to be noted, if it is not yet.
+    pub(super) fn note_at(&self) -> Option<Instant> {
+        (self.phase == Phase::Running && !self.noted).then(|| self.since + NOTED_AFTER)
     }
 
     /// Whether the guest must bring its result before it may ask for anything else.

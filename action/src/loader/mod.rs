@@ -186,10 +186,11 @@ impl Loader {
         for queued in expired {
             self.finish(queued.id, Outcome::failed(Failure::TimedOut { sent: false }));
         }
-        let Some(current) = self.current.as_mut().filter(|current| !current.told && current.deadline <= now)
-        else {
+        let Some(current) = self.current.as_mut() else { return };
+        current.noted |= current.note_at().is_some_and(|at| at <= now);
+        if current.told || current.deadline > now {
             return;
-        };
+        }
         current.told = true;
         let (id, since) = (current.id, current.since);
         // The image is of no use any more: a fetch is answered CANCELLED from now on.
@@ -203,7 +204,8 @@ impl Loader {
     /// When [`Loader::tick`] has something to do next.
     pub fn next_deadline(&self) -> Option<Instant> {
         let current = self.current.iter().filter(|current| !current.told).map(|current| current.deadline);
-        self.queue.iter().map(|queued| queued.deadline).chain(current).min()
+        let note = self.current.iter().filter_map(Current::note_at);
+        self.queue.iter().map(|queued| queued.deadline).chain(current).chain(note).min()
     }
 
     /// The connection is lost and will come again (the guest was resumed, or connects anew). Commands that wait go
@@ -261,12 +263,12 @@ impl Loader {
         &self.knowledge.modules
     }
 
-    /// What a successor must know. Of a command only once the guest has all it needs: until then a successor calls it off.
+    /// What a successor must know.
     pub fn memory(&self) -> Memory {
-        let runs = self.current.as_ref().filter(|current| current.phase == Phase::Running);
+        let noted = self.current.as_ref().filter(|current| current.noted);
         Memory {
             modules: self.knowledge.modules.clone(),
-            current: runs.map(Current::sent),
+            current: noted.map(Current::sent),
             last_result: self.last_result,
         }
     }
