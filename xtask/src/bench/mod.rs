@@ -1,16 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask bench [NAME…]`: the figures of `docs/performance.md`, measured again.
 
+mod dom0;
+mod guests;
+mod kick;
 mod loader;
 mod mirror;
+mod picture;
+mod record;
 mod ring;
+mod throughput;
 
 use anyhow::{Result, bail};
 
 type Bench = (&'static str, fn() -> Result<()>);
 
 /// The benchmarks, in the order in which they run when none is named.
-const BENCHES: &[Bench] = &[("ring", ring::run), ("mirror", mirror::run), ("loader", loader::run)];
+const BENCHES: &[Bench] = &[
+    ("ring", ring::run),
+    ("mirror", mirror::run),
+    ("guests", guests::run),
+    ("record", record::run),
+    ("kick", kick::run),
+    ("throughput", throughput::run),
+    ("loader", loader::run),
+];
 
 /// Runs the named benchmarks, or all when none is named.
 ///

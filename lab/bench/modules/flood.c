@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Throughput: one record, over and over, as a module that only knows the paper's
+ * figure 5 writes it (relay_write), and each until it has found room, so that
+ * all of them arrive.
+ *
+ *   echo 1000000 > /sys/module/flood/parameters/run    so many records
+ *
+ * Word i of the record is (i + 1) * 0x9e3779b97f4a7c15, as in vchan.c.
+ */
+#include <linux/delay.h>
+#include <linux/slab.h>
+
+#include "bench.h"
+
+static uint bytes = 4096;
+module_param(bytes, uint, 0444);
+MODULE_PARM_DESC(bytes, "of a record; a multiple of 8");
+static ulong subbuf_size = 65536;
+module_param(subbuf_size, ulong, 0444);
+static ulong n_subbufs = 8;
+module_param(n_subbufs, ulong, 0444);
+static uint pause_us;
+module_param(pause_us, uint, 0644);
+MODULE_PARM_DESC(pause_us, "how long to sleep when there is no room; 0: spin");
+static ulong refused;
+module_param(refused, ulong, 0444);
+MODULE_PARM_DESC(refused, "writes of the last run that found no room at first");
+
+static struct rchan *chan;
+static u64 *record;
+
+/* Whether the record found room. */
+static bool write_one(void)
+{
+	struct rchan_buf *buf;
+	bool room;
+
+	relay_write(chan, record, bytes);
+	/* What relay notes after its callback refused a new sub-buffer. */
+	buf = *get_cpu_ptr(chan->buf);
+	room = buf->offset <= chan->subbuf_size;
+	put_cpu_ptr(chan->buf);
+	return room;
+}
+
+static int run_set(const char *value, const struct kernel_param *kp)
+{
+	ulong count, i;
+	int err = kstrtoul(value, 0, &count);
+
+	if (err || !chan)
+		return err ?: -ENODEV;
+	refused = 0;
+	for (i = 0; i < count; i++) {
+		if (i % 1024 == 0)
+			cond_resched();
+		while (!write_one()) {
+			refused++;
+			if (pause_us)
+				usleep_range(pause_us, 2 * pause_us);
+			else
+				cond_resched();
+		}
+	}
+	/* The last sub-buffer is not full: what is in it is not to wait. */
+	vesper_relay_urgent(chan);
+	return 0;
+}
+
+static const struct kernel_param_ops run_ops = { .set = run_set };
+module_param_cb(run, &run_ops, NULL, 0200);
+
+static const struct rchan_callbacks callbacks =
+	BENCH_CALLBACKS(virtrelay_subbuf_start_callback);
+
+static int __init flood_init(void)
+{
+	struct rchan *opened;
+	int err = -ENOMEM;
+	uint i;
+
+	if (!bytes || bytes % sizeof(u64) || bytes > subbuf_size)
+		return -EINVAL;
+	record = kmalloc(bytes, GFP_KERNEL);
+	if (!record)
+		return err;
+	for (i = 0; i < bytes / sizeof(u64); i++)
+		record[i] = (i + 1) * 0x9e3779b97f4a7c15;
+	opened = relay_open(NULL, NULL, subbuf_size, n_subbufs, &callbacks, NULL);
+	if (opened) {
+		err = relay_export_start(opened, "flood");
+		if (!err) {
+			chan = opened;
+			return 0;
+		}
+		relay_close(opened);
+	}
+	kfree(record);
+	return err;
+}
+
+static void __exit flood_exit(void)
+{
+	relay_export_stop("flood");
+	relay_close(chan);
+	kfree(record);
+}
+
+module_init(flood_init);
+module_exit(flood_exit);
+MODULE_DESCRIPTION("VESPER benchmark: throughput");
+MODULE_LICENSE("GPL");
