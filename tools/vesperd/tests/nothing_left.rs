@@ -7,12 +7,26 @@ mod support;
 use std::fs;
 use std::time::Duration;
 
+use support::streaming::{Streamed, follow};
 use support::{Client, World, eventually};
 use vesper_api::{Done, InUse, Request};
 use vesper_grant::Host;
+use vesper_stream::Frame;
+use vesper_xenfront::loopback::ChannelSpec;
 
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// The same, when what goes on in other threads (a frontend that begins to wait) has come to rest.
+fn descriptors_at_rest() -> usize {
+    let mut last = 0;
+    eventually("the descriptors come to rest", || {
+        let before = std::mem::replace(&mut last, descriptors());
+        std::thread::sleep(Duration::from_millis(200));
+        last == before
+    });
+    last
 }
 
 /// How often the daemon's thread has gone to sleep or been taken off its CPU.
@@ -38,6 +52,19 @@ fn everything_comes_back_and_an_idle_daemon_sleeps() {
     let module = world.module("answer");
     let cycle = |domid: u16| {
         let dom = domid.to_string();
+        // A channel with a reader that is there to the end, one that goes, and one that never reads.
+        let spec = ChannelSpec::new("probe").schema("e n:u64");
+        let probe = guests[usize::from(domid) - 1].relay().export(&spec).unwrap();
+        let mut streams: Vec<_> =
+            (0..3).map(|_| Streamed::begin(world.socket(), &follow(&dom)).unwrap()).collect();
+        for number in 0..100u64 {
+            // A full buffer refuses it.
+            let _ = probe.record(0, 1, 1, &number.to_le_bytes());
+        }
+        assert!(streams[0].until(|stream| stream.seqs(probe.number(), 0).last() == Some(&99)));
+        streams.truncate(2);
+        assert!(probe.stop(), "dom0 lets go of it");
+        assert!(streams[0].until(|stream| matches!(stream.last(), Frame::End(_))));
         world.insmod(&dom, &module).unwrap();
         world.ask(&Request::Rmmod { dom: dom.clone(), name: "answer".into(), timeout_ms: None }).unwrap();
         world.ask(&Request::Detach { dom: dom.clone(), force: false, timeout_ms: None }).unwrap();
@@ -48,7 +75,7 @@ fn everything_comes_back_and_an_idle_daemon_sleeps() {
         world.ask(&Request::Attach { dom, timeout_ms: None }).unwrap();
     };
     cycle(1);
-    let before = descriptors();
+    let before = descriptors_at_rest();
     for number in 0..50 {
         cycle(1 + number % 4);
     }
@@ -57,10 +84,13 @@ fn everything_comes_back_and_an_idle_daemon_sleeps() {
     }
     world.ask(&Request::List {}).unwrap();
     // Fewer, when the first count met a connection that was still being closed.
-    eventually("the descriptors are as many as before", || descriptors() <= before);
+    eventually("the descriptors are as many as before", || descriptors_at_rest() <= before);
 
-    // Idle, with four guests attached and a client connected: it sleeps on.
+    // Idle, with four guests attached, a client connected and a stream that waits: it sleeps on.
     let _client = Client::connect(world.socket());
+    let _probe = guests[0].relay().export(&ChannelSpec::new("quiet").schema("e")).unwrap();
+    let mut stream = Streamed::begin(world.socket(), &follow("1")).unwrap();
+    assert!(stream.until(|stream| stream.has(|frame| matches!(frame, Frame::CaughtUp {}))));
     world.ask(&Request::List {}).unwrap();
     let mut last = switches();
     eventually("it comes to rest", || {
@@ -77,4 +107,7 @@ fn everything_comes_back_and_an_idle_daemon_sleeps() {
     eventually("no domain is held up", || {
         world.machine.domains().unwrap().iter().all(|domain| domain.id.0 == 0)
     });
+    // Its client is still there, and has been told.
+    stream.read_to_end();
+    assert!(matches!(stream.last(), Frame::Gone(_)));
 }
