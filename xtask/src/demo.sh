@@ -44,19 +44,19 @@ vesper tail 1 --follow > /tmp/tail 2>&1 &
 sleep 1
 
 say "A process of the guest is killed."
-vesper insmod 1 /lab/modules/provoke.ko what=kill name=sleep > /dev/null || exit 1
-vesper rmmod 1 provoke > /dev/null || exit 1
+vesper insmod 1 /lab/modules/provoke.ko what=kill name=sleep > /dev/null 2>&1 || exit 1
+vesper rmmod 1 provoke > /dev/null 2>&1 || exit 1
 arrived '"event":"signal"' '"comm":"sleep"'
 sleep 1
 grep ' signal cpu.* signal pid=.* comm="sleep"' /tmp/tail | head -n 1
 seen "a killed process: dom0 knew which, by which signal and from whom, after $after"
 
 say "The guest runs out of memory."
-vesper insmod 1 /lab/modules/provoke.ko what=memory > /dev/null || exit 1
+vesper insmod 1 /lab/modules/provoke.ko what=memory > /dev/null 2>&1 || exit 1
 arrived '"event":"kill"'
 sleep 1
 grep ' oom cpu.* kill pid=' /tmp/tail | head -n 1
-vesper rmmod 1 provoke > /dev/null
+vesper rmmod 1 provoke > /dev/null 2>&1
 seen "out of memory: dom0 knew the victim and what it had, after $after"
 run vesper alive 1
 
