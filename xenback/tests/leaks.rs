@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use common::{World, load, unload};
+use common::{RawExport, World, load, unload};
 use vesper_grant::{DomId, Host};
 use vesper_ring::wire::Answer;
 use vesper_xenback::Event;
@@ -81,4 +81,65 @@ fn a_guest_destroyed_in_the_middle_of_a_transfer() {
     assert_eq!(common::open_descriptors(), before);
     drop(guest);
     world.load_works(&mut other);
+}
+
+#[test]
+fn what_was_shared_is_given_back_however_it_ends() {
+    let _alone = alone();
+    let mut world = World::new();
+    let mut guest = world.add_listening(1);
+    guest.close(&mut world);
+    guest.set_state(1);
+    world.settle();
+    let descriptors = common::open_descriptors();
+    let maps = || std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+    let mut before = None;
+    for cycle in 0..60 {
+        guest.connect(&mut world);
+        let mut exports: Vec<_> =
+            (1..=4).map(|n| RawExport::new(&guest, n, &format!("n{n}"), (4096, 4), &[0, 1], "")).collect();
+        for export in &mut exports {
+            assert_eq!(guest.export(&mut world, export), 0, "cycle {cycle}");
+        }
+        let channel = world.backend.channel(DomId(1), "n2").unwrap().channel;
+        let reader = channel.reader(vesper_relay_mirror::Start::Oldest);
+        match cycle % 4 {
+            0 => {
+                for number in 1..=4 {
+                    let asked = vesper_ring::wire::listener::Asked::Unexport { export: number };
+                    assert_eq!(guest.status(&mut world, asked), 0);
+                }
+            }
+            1 => world.backend.detach(DomId(1), true).unwrap(),
+            2 => {
+                world.restart_backend();
+                assert!(exports[0].is_mapped(), "cycle {cycle}: taken over");
+            }
+            _ => guest.push(vesper_ring::wire::loader::Request { op: 99, ..Default::default() }),
+        }
+        world.settle();
+        drop((reader, channel));
+        guest.close(&mut world);
+        for export in &mut exports {
+            assert!(!export.is_mapped(), "cycle {cycle}");
+            export.end();
+        }
+        drop(exports);
+        world.assert_nothing_held(&guest);
+        if world.device(1).is_none() {
+            world.backend.attach(DomId(1)).unwrap();
+            world.settle();
+        } else {
+            // Attaching lifts the fence.
+            world.backend.attach(DomId(1)).unwrap();
+            guest.set_state(1);
+            world.settle();
+        }
+        assert_eq!(world.backend_state(1), 2, "cycle {cycle}");
+        // The first round makes what stays.
+        if cycle >= 8 {
+            assert_eq!(*before.get_or_insert_with(maps), maps(), "mappings after cycle {cycle}");
+        }
+        assert_eq!(common::open_descriptors(), descriptors, "cycle {cycle}");
+    }
 }
