@@ -56,6 +56,8 @@ pub(crate) struct Options {
 }
 
 #[derive(Subcommand)]
+// The options of one command are made, not those of all.
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Connect to a guest: make its VESPER device and wait until the guest answers
     ///

@@ -26,7 +26,7 @@ enum Begin {
     Now,
 }
 
-/// Which records.
+// Which records. No doc comment: it would be the help of each command that has this.
 #[derive(clap::Args)]
 pub(crate) struct Source {
     /// Guest (domid, name or UUID), and a channel of it unless all are meant
