@@ -69,35 +69,26 @@ impl Buffer {
             missed: false,
         };
         if buffer.seen.dropped > 0 {
-            buffer.note_refused(0);
+            buffer.note_refused();
         }
         buffer
     }
 
     /// Looks where the guest is. True: something has moved.
     pub(crate) fn look(&mut self, at: &Mapped) -> bool {
-        let (produced, dropped) = (self.seen.produced, self.seen.dropped);
+        let dropped = self.seen.dropped;
         let moved = self.seen.look(at);
         if self.seen.dropped > dropped {
-            self.note_refused(produced);
+            self.note_refused();
         }
         self.unreported |= moved;
         moved
     }
 
-    /// Writes were refused since the buffer was at sub-buffer `before`. That is where it was full: there is no other place
-    /// for it but a record that is too large for any sub-buffer.
-    fn note_refused(&mut self, before: u64) {
-        let seen = &self.seen;
-        let full_at = self.asked.consumed + u64::from(self.geometry.subbufs());
-        let (number, offset) = if !seen.begun {
-            (seen.produced, 0)
-        } else if (before + 1..=seen.produced).contains(&full_at) {
-            (full_at, 0)
-        } else {
-            (seen.produced, seen.offset)
-        };
-        self.refused.add(number, offset, seen.dropped);
+    /// Writes were refused. The place is here: a buffer that was full is still where it was, for what the guest may write
+    /// over is told to it only after a look.
+    fn note_refused(&mut self) {
+        self.refused.add(self.seen.produced, self.seen.offset, self.seen.dropped);
     }
 
     /// A new reader's place.

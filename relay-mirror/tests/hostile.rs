@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{LAG, geometry, mirror};
+use common::{LAG, SetAtEnd, geometry, mirror};
 use proptest::prelude::*;
 use vesper_relay_mirror::writer::{Export, WhenFull};
 use vesper_relay_mirror::{
@@ -153,6 +153,7 @@ fn a_thread_that_scribbles() {
         let channel = mirror(geometry, &export);
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
+            let _stop = SetAtEnd(&stop);
             scope.spawn(|| {
                 let mut state = 0x9e37_79b9_7f4a_7c15 + round as u64;
                 let words = geometry.positions_pages() as usize * 512;
@@ -204,7 +205,6 @@ fn a_thread_that_scribbles() {
                     readers[1] = channel.watcher(Start::Oldest);
                 }
             }
-            stop.store(true, Ordering::Relaxed);
         });
         assert!(channel.status().iter().map(|status| status.nonsense).sum::<u64>() > 0);
         channel.close();

@@ -3,6 +3,9 @@
 
 mod common;
 
+use std::thread;
+use std::time::Duration;
+
 use common::{Sink, Source, geometry, mirror, piece};
 use vesper_relay_mirror::writer::{Export, WhenFull};
 use vesper_relay_mirror::{Lost, Next, Overwritten, Start};
@@ -58,6 +61,7 @@ fn a_suspended_channel_goes_on_after_its_private_copy() {
     let channel = mirror(geometry, &export);
     let mut source = Source::new(&export, 0, WhenFull::Overwrite);
     let (mut reader, mut sink) = (channel.reader(Start::Now), Sink::default());
+    sink.got = Some(Vec::new());
     source.write_some(5, 20);
     source.writer.publish();
     channel.suspend();
@@ -69,7 +73,10 @@ fn a_suspended_channel_goes_on_after_its_private_copy() {
     channel.resume(0, export.regions()).expect("the same memory");
     assert_eq!(export.mapped(), 3);
     sink.drain(&mut reader, 0);
-    assert!(sink.writes >= 5 && sink.lost.sub_buffers > 0, "{sink:?}");
+    let got = sink.got.take().expect("it is noted");
+    let first: Vec<_> = got.iter().map(|(number, _)| *number).take(5).collect();
+    assert_eq!(first, [0, 1, 2, 3, 4], "from the copy, before and after");
+    assert!(sink.lost.sub_buffers > 0, "{sink:?}");
     assert_eq!(sink.bytes + sink.lost.bytes, source.bytes);
     // Nothing of the copy is left over to be read twice, and leaving again is as before.
     channel.suspend();
@@ -162,4 +169,25 @@ fn a_piece_that_was_written_over_is_never_good() {
     reader.advance(&old, 64);
     assert_eq!(piece(&mut reader, 0).place(), next.place(), "a piece of before moves nothing");
     assert_eq!(channel.copied(), 3 * 64);
+}
+
+#[test]
+fn what_is_looked_at_is_not_unmapped() {
+    let geometry = geometry(64, 4, 1);
+    let export = Export::new(geometry, 0);
+    let channel = mirror(geometry, &export);
+    let mut source = Source::new(&export, 0, WhenFull::Refuse);
+    let mut reader = channel.reader(Start::Now);
+    source.write(10).expect("room");
+    source.writer.publish();
+    let piece = piece(&mut reader, 0);
+    thread::scope(|scope| {
+        let looked = piece.inspect(|raw| {
+            scope.spawn(|| channel.close());
+            thread::sleep(Duration::from_millis(50));
+            (export.mapped(), raw.bytes_at::<4>(0))
+        });
+        assert_eq!(looked, Ok((3, Some([10, 0, 0, 0]))));
+    });
+    assert_eq!(export.mapped(), 0);
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Sink, Source, geometry, mirror};
+use common::{SetAtEnd, Sink, Source, geometry, mirror};
 use vesper_relay_mirror::writer::{Export, Kick, WhenFull};
 use vesper_relay_mirror::{Channel, Next, Start};
 
@@ -60,15 +60,6 @@ fn write_all(source: &mut Source, seed: u64, writes: u64, stop: &AtomicBool) {
         }
     }
     source.writer.finish();
-}
-
-/// Ends the others also when an assertion has failed.
-struct SetAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for SetAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 /// Two readers, one buffer, a guest that never waits for either.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use vesper_relay_mirror::writer::{Export, Kick, Refused, WhenFull, Writer};
@@ -23,6 +24,15 @@ pub fn mirror(geometry: Geometry, export: &Export) -> Arc<Channel> {
 
 pub fn no_kick() -> Kick {
     Arc::new(|| {})
+}
+
+/// Ends the others also when an assertion has failed.
+pub struct SetAtEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// A guest's writer that numbers what it writes.
