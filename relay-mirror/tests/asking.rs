@@ -107,6 +107,22 @@ fn a_reader_that_has_all_is_kicked_at_once_and_one_that_is_behind_in_batches() {
 }
 
 #[test]
+fn what_is_refused_while_a_piece_is_read_is_told_before_what_comes_after_it() {
+    let mut stage = stage(WhenFull::Refuse);
+    let (mut reader, mut sink) = (stage.channel.reader(Start::Now), Sink::default());
+    stage.write(8);
+    let first = piece(&mut reader, 0);
+    stage.write(2);
+    reader.advance(&first, first.len());
+    stage.write(1);
+    stage.source.writer.publish();
+    sink.got = Some(Vec::new());
+    sink.drain(&mut reader, 0);
+    let told = sink.got.expect("it is noted").pop();
+    assert_eq!(told, Some((10, Lost { writes: 2, ..Lost::default() })));
+}
+
+#[test]
 fn the_slowest_reader_says_what_is_consumed_and_one_that_goes_holds_nothing() {
     let mut stage = stage(WhenFull::Refuse);
     let (mut fast, mut slow) = (stage.channel.reader(Start::Now), stage.channel.reader(Start::Now));
