@@ -87,9 +87,11 @@ pub struct Benchmarks {
     pub reader: PathBuf,
     /// The daemon with many loopback guests.
     pub guests: PathBuf,
+    /// Counts what the mirror copies.
+    pub copies: PathBuf,
 }
 
-/// Builds both.
+/// Builds them.
 pub fn for_benchmarks() -> Result<Benchmarks> {
     let dir = paths::target().join("lab-static");
     progress::step("building the benchmarks' programs (static)", || cargo(&dir, &["vesper-bench"], ""))?;
@@ -97,7 +99,8 @@ pub fn for_benchmarks() -> Result<Benchmarks> {
         let path = dir.join(TARGET).join("release").join(name);
         must_be_static(&path).map(|()| path)
     };
-    Ok(Benchmarks { reader: program("bench-reader")?, guests: program("bench-guests")? })
+    let [reader, guests, copies] = ["bench-reader", "bench-guests", "bench-copies"].map(program);
+    Ok(Benchmarks { reader: reader?, guests: guests?, copies: copies? })
 }
 
 fn build_in(dir: &Path, names: &[&str], flags: &str) -> Result<Vec<PathBuf>> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask bench [NAME…]`: the figures of `docs/performance.md`, measured again.
 
+mod copies;
 mod dom0;
 mod guests;
 mod kick;
@@ -19,6 +20,7 @@ type Bench = (&'static str, fn() -> Result<()>);
 const BENCHES: &[Bench] = &[
     ("ring", ring::run),
     ("mirror", mirror::run),
+    ("copies", copies::run),
     ("guests", guests::run),
     ("record", record::run),
     ("kick", kick::run),
