@@ -85,9 +85,10 @@ impl Images {
         let (finished, done) = mpsc::channel();
         let bell = wake.clone();
         thread::Builder::new().name("images".into()).spawn(move || {
-            while let Some(job) = todo.next() {
-                let prepared = Prepared { id: job.id, image: take(job.file, job.limit) };
-                if finished.send(prepared).is_err() {
+            while let Some(Job { id, file, limit }) = todo.next() {
+                // Closed at the end, so that the loop is woken before who closes it.
+                let file = file.map(File::from);
+                if finished.send(Prepared { id, image: take(&file, limit) }).is_err() {
                     return;
                 }
                 // It fails only when the counter is at its end, and then the loop is awake anyway.
@@ -138,9 +139,9 @@ impl AsFd for Images {
 }
 
 /// The image of a file, copied before anything is looked at: what changes in the file later changes nothing here.
-fn take(file: Foreign<OwnedFd>, limit: u64) -> Result<ModuleImage, FileError> {
-    let file = file.map(File::from);
-    let kind = file.metadata()?.file_type();
+fn take(file: &File, limit: u64) -> Result<ModuleImage, FileError> {
+    let metadata = file.metadata()?;
+    let kind = metadata.file_type();
     if !kind.is_file() {
         return Err(FileError::NotRegular(match () {
             () if kind.is_dir() => "a directory",
@@ -152,10 +153,10 @@ fn take(file: Foreign<OwnedFd>, limit: u64) -> Result<ModuleImage, FileError> {
         }));
     }
     // One byte more than the limit is enough to know that it is too large.
-    let length = file.metadata()?.len().min(limit + 1) as usize;
+    let length = metadata.len().min(limit + 1) as usize;
     // Once, where it stays: of a large image each copy takes as long as sending it.
     let mut bytes: Arc<[u8]> = iter::repeat_n(0, length).collect();
-    let read = read(&file, Arc::get_mut(&mut bytes).expect("it was made here and nobody else has it"))?;
+    let read = read(file, Arc::get_mut(&mut bytes).expect("it was made here and nobody else has it"))?;
     // A file that was cut off meanwhile.
     let bytes = if read < length { bytes[..read].into() } else { bytes };
     Ok(image::prepare(bytes, limit)?)
@@ -183,8 +184,7 @@ mod tests {
     use crate::closer::Closer;
 
     fn said(file: impl Into<OwnedFd>, limit: u64) -> String {
-        let file = Foreign::new(file.into(), &Closer::start().unwrap());
-        take(file, limit).unwrap_err().to_string()
+        take(&File::from(file.into()), limit).unwrap_err().to_string()
     }
 
     #[test]
