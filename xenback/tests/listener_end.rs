@@ -141,6 +141,15 @@ fn a_guest_that_is_saved_is_not_dead() {
     let cause = DeadCause::Saved;
     assert!(world.events.contains(&Event::GuestEnded { domid: G, uuid: World::uuid(1), cause }));
     assert_eq!(world.machine.domain(G).unwrap(), None);
+    // One of which nothing is left to ask when it is gone.
+    let _other = world.add_guest(2);
+    world.machine.shut_down(DomId(2), ShutdownReason::Suspend);
+    world.store.shut_down();
+    world.settle();
+    world.machine.destroy(DomId(2));
+    world.store.release(2);
+    world.settle();
+    assert!(world.events.contains(&Event::GuestEnded { domid: DomId(2), uuid: World::uuid(2), cause }));
 }
 
 #[test]

@@ -236,6 +236,18 @@ fn a_daemon_that_comes_after_this_one_maps_what_it_had() {
 }
 
 #[test]
+fn what_is_mapped_is_noted_before_the_guest_is_told() {
+    let mut world = World::new();
+    let (guest, export) = shared(&mut world);
+    let noted = String::from_utf8(world.store.read(Tx::NONE, EXPORTS).unwrap()).unwrap();
+    assert_eq!(noted.lines().filter(|line| line.starts_with("export 1 ")).count(), 1, "{noted}");
+    world.restart_backend();
+    assert!(export.is_mapped());
+    assert_eq!(world.backend_state(1), 4);
+    drop(guest);
+}
+
+#[test]
 fn a_daemon_that_died_before_its_answer_is_made_up_for() {
     let mut world = World::new();
     let (mut guest, mut export) = shared(&mut world);
