@@ -14,8 +14,8 @@
 #include "bench.h"
 
 static uint bytes = 4096;
-module_param(bytes, uint, 0444);
-MODULE_PARM_DESC(bytes, "of a record; a multiple of 8");
+module_param(bytes, uint, 0644);
+MODULE_PARM_DESC(bytes, "of a record; a multiple of 8, at most a sub-buffer");
 static ulong subbuf_size = 65536;
 module_param(subbuf_size, ulong, 0444);
 static ulong n_subbufs = 8;
@@ -51,6 +51,8 @@ static int run_set(const char *value, const struct kernel_param *kp)
 
 	if (err || !chan)
 		return err ?: -ENODEV;
+	if (!bytes || bytes % sizeof(u64) || bytes > subbuf_size)
+		return -EINVAL;
 	refused = 0;
 	for (i = 0; i < count; i++) {
 		if (i % 1024 == 0)
@@ -78,14 +80,12 @@ static int __init flood_init(void)
 {
 	struct rchan *opened;
 	int err = -ENOMEM;
-	uint i;
+	ulong i;
 
-	if (!bytes || bytes % sizeof(u64) || bytes > subbuf_size)
-		return -EINVAL;
-	record = kmalloc(bytes, GFP_KERNEL);
+	record = kvmalloc(subbuf_size, GFP_KERNEL);
 	if (!record)
 		return err;
-	for (i = 0; i < bytes / sizeof(u64); i++)
+	for (i = 0; i < subbuf_size / sizeof(u64); i++)
 		record[i] = (i + 1) * 0x9e3779b97f4a7c15;
 	opened = relay_open(NULL, NULL, subbuf_size, n_subbufs, &callbacks, NULL);
 	if (opened) {
@@ -96,7 +96,7 @@ static int __init flood_init(void)
 		}
 		relay_close(opened);
 	}
-	kfree(record);
+	kvfree(record);
 	return err;
 }
 
@@ -104,7 +104,7 @@ static void __exit flood_exit(void)
 {
 	relay_export_stop("flood");
 	relay_close(chan);
-	kfree(record);
+	kvfree(record);
 }
 
 module_init(flood_init);

@@ -14,7 +14,8 @@ use super::dom0::{figures, picture};
 const COUNTS: [u64; 3] = [10, 100, 1000];
 /// How long each count is measured.
 const SECONDS: u64 = 20;
-/// CPU time per guest with the most guests over that with the fewest: what counts as linear.
+/// CPU time per guest at any number of guests over that with the fewest: what counts as linear. Not that with the most
+/// alone: a daemon that is late finds many guests ready at once, and that is cheaper for each.
 const GOAL: f64 = 1.25;
 
 /// Measures, prints, and fails when the goal is missed.
@@ -29,17 +30,19 @@ pub fn run() -> Result<()> {
     )?;
     let lines = figures(&output, "@guests")?;
     ensure!(
-        lines.len() == COUNTS.len() && lines.iter().all(|line| line.len() == 5),
+        lines.len() == COUNTS.len() && lines.iter().all(|line| line.len() == 6),
         "figures are missing:\n{output}"
     );
     println!("guests: vesperd, each guest one switch of 4 KiB a second and one client; {SECONDS} s each");
-    println!("  guests   CPU share   per guest and second   heap per guest   received per guest and second");
+    println!(
+        "  guests   CPU share   per guest and second   heap per guest   received per guest and second   no room"
+    );
     let mut each = Vec::new();
     for line in &lines {
-        let [guests, cpu, nanos, heap, received] = [0, 1, 2, 3, 4].map(|at| line[at] as f64);
+        let [guests, cpu, nanos, heap, received, refused] = [0, 1, 2, 3, 4, 5].map(|at| line[at] as f64);
         let micros = cpu * 1e6 / nanos / guests;
         println!(
-            "  {guests:>6} {:>9.2} % {micros:>16.0} µs {:>17.1} KiB {:>15.0} bytes",
+            "  {guests:>6} {:>9.2} % {micros:>16.0} µs {:>17.1} KiB {:>15.0} bytes {refused:>16}",
             cpu * 100.0 / nanos,
             heap / guests / 1024.0,
             received * 1e9 / nanos / guests
@@ -47,8 +50,8 @@ pub fn run() -> Result<()> {
         each.push((format!("{guests} guests"), micros));
     }
     picture("guests", "vesperd: CPU time per guest and second, µs", &each)?;
-    let growth = each[each.len() - 1].1 / each[0].1;
-    println!("  CPU per guest, most guests over fewest: {growth:.2}   (goal ≤ {GOAL}: linear)");
+    let growth = each.iter().map(|each| each.1).fold(0.0, f64::max) / each[0].1;
+    println!("  CPU per guest, most over that of the fewest guests: {growth:.2}   (goal ≤ {GOAL}: linear)");
     ensure!(growth <= GOAL, "a guest costs {growth:.2} times as much among many, the goal is {GOAL}");
     Ok(())
 }

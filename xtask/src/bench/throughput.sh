@@ -13,6 +13,7 @@ echo 0 > /proc/sys/kernel/randomize_va_space
 # The reader takes the daemon's place.
 kill $(cat /run/vesperd.pid)
 guest 1 "for m in xen-gntalloc xen-evtchn xen-gntdev; do insmod /lab/bench/\$m.ko || exit 1; done" || fail "modules"
+guest 1 "insmod /lab/bench/flood.ko pause_us=${PAUSE:-0}" || fail "flood.ko"
 
 # vchan RING CHUNK TOTAL
 through_vchan() {
@@ -24,7 +25,7 @@ through_vchan() {
 }
 # relay RECORD TOTAL
 through_relay() {
-  guest 1 "insmod /lab/bench/flood.ko bytes=$1 pause_us=${PAUSE:-0}" || fail "flood.ko"
+  guest 1 "echo $1 > /sys/module/flood/parameters/bytes" || fail "flood"
   : > /tmp/figures
   timeout 120 bench-reader sum 1 flood $2 > /tmp/figures 2> /tmp/errors &
   reader=$!
@@ -36,7 +37,6 @@ through_relay() {
   after=$(bench-reader cpu)
   echo "@relay $1 $(sed -n 's/^@received //p' /tmp/figures) $((after - before)) $(sed -n 's/^@copied //p' /tmp/figures)"
   echo "refused at first: $(guest 1 'cat /sys/module/flood/parameters/refused')"
-  guest 1 "rmmod flood" || fail "rmmod"
 }
 
 round=0

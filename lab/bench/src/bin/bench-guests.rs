@@ -3,8 +3,9 @@
 //! reads its stream: what the daemon's thread costs.
 //!
 //! `bench-guests SECONDS COUNT…` (ascending) prints for each count
-//! `@guests COUNT CPU_NANOSECONDS NANOSECONDS HEAP_BYTES RECEIVED_BYTES`: CPU time of the daemon's thread in that time, what it has on
-//! its heap beyond what it had without guests, and the bytes that all clients received.
+//! `@guests COUNT CPU_NANOSECONDS NANOSECONDS HEAP_BYTES RECEIVED_BYTES REFUSED`: CPU time of the daemon's thread in that time,
+//! what it has on its heap beyond what it had without guests, the bytes that all clients received, and the sub-buffers that
+//! found no room because it came too late.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -86,27 +87,30 @@ fn main() -> Result<()> {
         }
         switch(&guests, Duration::from_secs(2));
         let before = (world.cpu_time()?, Instant::now(), received.load(Ordering::Relaxed));
-        switch(&guests, Duration::from_secs(seconds));
+        let refused = switch(&guests, Duration::from_secs(seconds));
         let (cpu, took) = (world.cpu_time()? - before.0, before.1.elapsed().as_nanos());
         let heap = HEAP.load(Ordering::Relaxed) - empty;
-        println!("@guests {count} {cpu} {took} {heap} {}", received.load(Ordering::Relaxed) - before.2);
+        let bytes = received.load(Ordering::Relaxed) - before.2;
+        println!("@guests {count} {cpu} {took} {heap} {bytes} {refused}");
     }
     // The guests' threads end with the process.
     std::process::exit(0);
 }
 
-/// Each guest fills one sub-buffer a second, one after another.
-fn switch(guests: &[Guest], time: Duration) {
+/// Each guest fills one sub-buffer a second, one after another. Returns how many found no room.
+fn switch(guests: &[Guest], time: Duration) -> u64 {
     let bytes = vec![0x5a; SUBBUF as usize];
     let begun = Instant::now();
+    let mut refused = 0;
     for turn in 0.. {
         let due = Duration::from_secs(1) * turn / guests.len() as u32;
         if due >= time {
-            return;
+            break;
         }
         std::thread::sleep(due.saturating_sub(begun.elapsed()));
-        guests[turn as usize % guests.len()].channel.write(0, &bytes).expect("there is room");
+        refused += u64::from(guests[turn as usize % guests.len()].channel.write(0, &bytes).is_err());
     }
+    refused
 }
 
 struct Guest {
