@@ -32,7 +32,7 @@ impl Kernel {
         self.root.join("boot/vmlinux")
     }
 
-    /// One of the kernel's own modules that are below [`MODULES`] (`xen-gntdev`, `fuse`), decompressed.
+    /// One of the kernel's own modules of Xen or FUSE (`xen-gntdev`, `fuse`), decompressed.
     pub fn module(&self, name: &str) -> Result<Vec<u8>> {
         MODULES.iter().find_map(|folder| self.module_in(folder, name).transpose()).unwrap_or_else(|| {
             bail!("kernel {} has no module {name} below {}", self.release, MODULES.join(", "))
