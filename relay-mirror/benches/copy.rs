@@ -15,7 +15,7 @@ use vesper_relay_mirror::writer::{Export, WhenFull};
 use vesper_relay_mirror::{Channel, Geometry, Next, Outlet, Piece, Regions, Start};
 
 const CHANNEL: u32 = 16 << 20;
-const ROUNDS: usize = 101;
+const ROUNDS: usize = 301;
 
 /// A full channel, and another mapping of it.
 fn channel(subbuf_size: u32) -> (Arc<Channel>, Regions) {
