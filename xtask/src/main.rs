@@ -42,7 +42,7 @@ enum Command {
     Test(test::Arguments),
     /// Measures again what docs/performance.md says: all benchmarks, or those named.
     Bench {
-        /// ring
+        /// ring, mirror, copies, guests, record, kick, throughput, loader
         #[arg(value_name = "NAME")]
         which: Vec<String>,
     },
