@@ -214,7 +214,7 @@ fn a_time_limit_is_status_5() {
     }
     world.module("slow");
     guest.kernel().next(Reaction::works().held());
-    let run = vesper(&world, &["insmod", "1", "slow.ko", "--timeout", "0.05"]);
+    let run = vesper(&world, &["insmod", "1", "slow.ko", "--timeout", "0.5"]);
     assert_eq!(run.status, 5);
     assert!(run.err.contains("may still do it") && run.err.contains("vesper status 1"), "{}", run.err);
     guest.kernel().let_go();

@@ -104,18 +104,29 @@ fn a_boot_id_is_no_path() {
 #[test]
 fn the_oldest_goes_when_there_is_no_room() {
     let dir = tempfile::tempdir().unwrap();
-    let place = Place { limit: 20_000, ..place(dir.path(), 0) };
+    let place = Place { limit: 45_000, ..place(dir.path(), 0) };
     let saver = Saver::start(place).unwrap();
     for boot in ["a", "b", "c", "d"] {
-        // Each has about 12 KB.
-        saver.save(job(&boot.repeat(32), 250));
+        // Each has about 14 KB.
+        saver.save(job(&boot.repeat(32), 400));
         wait(&saver);
         // So that the file system's clock tells them apart.
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     let parent = dir.path().join("saved/03030303-0303-0303-0303-030303030303");
-    let kept: Vec<_> = fs::read_dir(&parent).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(kept, ["d".repeat(32).as_str()]);
+    let kept = || -> Vec<_> {
+        let mut kept: Vec<_> =
+            fs::read_dir(&parent).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        kept.sort();
+        kept
+    };
+    assert_eq!(kept(), ["b", "c", "d"].map(|boot| boot.repeat(32)).map(std::ffi::OsString::from));
+    // Also of those that a daemon before this one has saved; and there is room before it is written.
+    drop(saver);
+    let saver = Saver::start(Place { limit: 20_000, ..self::place(dir.path(), 0) }).unwrap();
+    saver.save(job(&"e".repeat(32), 400));
+    wait(&saver);
+    assert_eq!(kept(), [std::ffi::OsString::from("e".repeat(32))]);
 }
 
 /// No disk: it is said, and the next one is tried.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use vesper_api::Since;
 use vesper_relay_mirror::writer::{self, WhenFull, Writer};
-use vesper_relay_mirror::{Channel, Geometry, Start};
-use vesper_stream::frame::{EndReason, Export, GoneReason, Lost};
+use vesper_relay_mirror::{Channel, Geometry, Next, Start};
+use vesper_stream::frame::{Data, EndReason, Export, GoneReason, Lost, Words};
 use vesper_stream::{Entry, Parser, Records};
 
 use super::*;
@@ -272,6 +272,31 @@ fn a_guest_that_writes_over_what_is_read_costs_its_own_records() {
         .map(|(frame, _)| if let Frame::Lost(lost) = frame { lost.sub_buffers } else { 0 })
         .sum();
     assert!(lost > 10, "{lost} sub-buffers lost");
+}
+
+/// Also when that happens between the header of its frame and its last byte.
+#[test]
+fn a_piece_that_is_written_over_while_it_is_sent_counts_for_nothing() {
+    // Into an empty socket, and behind what the client has not taken.
+    for waits in [false, true] {
+        let mut channel = Played::new(1, "c", 1, WhenFull::Overwrite);
+        (0..10).for_each(|time| channel.record(0, time));
+        let mut reader = channel.channel.reader(Start::Oldest);
+        let Next::Data(piece) = reader.next(0) else { panic!("nothing to read") };
+        (10..2000).for_each(|time| channel.record(0, time));
+
+        let mut client = Client::new(flow(true));
+        let mut sink = Sink::new(client.socket.as_fd(), &mut client.stream.waiting).unwrap();
+        let words = Frame::Words(Words { export: None, name: "w".into(), bytes: 1 << 20 });
+        if waits {
+            sink.say(&words, &[0; 1 << 20]).unwrap();
+        }
+        let data = Data { export: 1, cpu: Some(0), bytes: 0, more: false, unsure: false };
+        assert!(!sink.send(data, &piece).unwrap(), "it is found out");
+        let frames = client.all();
+        let wanted = if waits { &["words", "guest", "caught-up"][..] } else { &["guest", "caught-up"] };
+        assert_eq!(kinds(&frames), wanted);
+    }
 }
 
 #[test]
