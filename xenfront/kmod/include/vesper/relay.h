@@ -38,6 +38,7 @@
  *            callback of its own with a single sub-buffer
  *   -EEXIST  that name, or that channel, is exported already
  *   -ENOSPC  more pages or exports than the host takes from this guest
+ *   -EIO     the host could not map the pages
  *   -ENOMEM
  */
 int relay_export_start(struct rchan *rchan, const char *modname);
