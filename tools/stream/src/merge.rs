@@ -6,7 +6,8 @@
 //! more. vesperd sends of all buffers the one first whose next record is the oldest, so a backlog comes out in its exact
 //! order whatever its size. A record that comes later than this all the same is shown when it comes.
 //!
-//! An urgent record does not wait, and takes along what is older than itself.
+//! An urgent record that comes live does not wait, and takes along what is older than itself. In a backlog it waits as the
+//! others do: nobody hurries to see what happened long ago, and older ones of other buffers are still on their way.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -29,6 +30,8 @@ pub struct Merger {
     released: u64,
     /// Everything may be shown.
     finished: bool,
+    /// What comes has just been recorded.
+    live: bool,
     held: usize,
     count: u64,
 }
@@ -49,6 +52,7 @@ impl Default for Merger {
             // What has no place belongs before everything.
             released: 1,
             finished: false,
+            live: false,
             held: 0,
             count: 0,
         }
@@ -59,6 +63,11 @@ impl Merger {
     /// Nothing waits.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// From now on what comes has just been recorded: an urgent record does not wait any more.
+    pub fn go_live(&mut self) {
+        self.live = true;
     }
 
     /// Takes an item that has come now.
@@ -72,7 +81,9 @@ impl Merger {
         let mut order = item.order.unwrap_or(0).min(u64::MAX - 1);
         match &item.what {
             What::Gone(_) => (self.finished, order) = (true, u64::MAX),
-            What::Record { header, last_words, .. } if header.urgent() || header.fatal() || *last_words => {
+            What::Record { header, last_words, .. }
+                if self.live && (header.urgent() || header.fatal() || *last_words) =>
+            {
                 self.release(order + 1);
             }
             _ => {}

@@ -204,17 +204,19 @@ fn last_words_are_read_with_the_schema_of_their_channel() {
 #[test]
 fn a_backlog_comes_out_in_exact_order() {
     let mut made = Made::new();
-    made.export(1, "c", "e n:u32", &[Some(0), Some(1)]);
+    made.export(1, "c", "e n:u32", &[Some(0), Some(1), Some(2)]);
     let piece = |from: u64, count: u64, step: u64, seq: u64| {
         let records = (0..count).map(|at| record(1, 0, from + at * step, seq + at, &[0; 4]));
         records.collect::<Vec<_>>().concat()
     };
     made.data(1, Some(0), &piece(SECOND, 10, 3 * SECOND, 0));
+    // Urgent it was when it was recorded.
+    made.data(1, Some(2), &record(1, 3, SECOND + 1, 0, &[0; 4]));
     for at in 0..100 {
         made.data(1, Some(1), &piece(2 * SECOND + at * SECOND / 2, 50, SECOND / 100, at * 50));
     }
     let times: Vec<_> = shown(&made.bytes).iter().filter_map(|item| item.time).collect();
-    assert_eq!(times.len(), 5010);
+    assert_eq!(times.len(), 5011);
     assert!(times.is_sorted());
 }
 
@@ -223,6 +225,7 @@ fn a_record_waits_for_others_but_not_for_ever_and_an_urgent_one_not_at_all() {
     let mut made = Made::new();
     made.export(1, "c", "e n:u8", &[Some(0), Some(1)]);
     let (mut parser, mut decoder, mut merger) = (Parser::new(), Decoder::new(), Merger::new());
+    merger.go_live();
     let start = Instant::now();
     let mut push = |merger: &mut Merger, made: &mut Made, now| {
         parser.push(&std::mem::take(&mut made.bytes));

@@ -124,7 +124,8 @@ fn tail_shows_what_was_recorded_and_what_comes() {
     let probe = share(&world, &guest, &ChannelSpec::new("probe").schema(SCHEMA));
     signal(&probe, 0, 10, 0);
     signal(&probe, 1, 11, 0);
-    (0..2).for_each(|cpu| probe.urgent(cpu));
+    signal(&probe, 0, 12, 1);
+    probe.urgent(1);
     let run = vesper(&world, &["tail", "guest3"]);
     assert_eq!((run.status, run.err.as_str()), (0, ""), "{}", run.out);
     let lines: Vec<_> = run.out.lines().collect();
@@ -133,6 +134,7 @@ fn tail_shows_what_was_recorded_and_what_comes() {
     for (line, record) in lines[1..].iter().zip([
         format!(" guest3 probe cpu0 signal pid=10 comm=\"nginx\\x1b[2J\" {fields}"),
         format!(" guest3 probe cpu1 signal pid=11 comm=\"nginx\\x1b[2J\" {fields}"),
+        format!(" guest3 probe cpu0 signal pid=12 comm=\"nginx\\x1b[2J\" {fields}"),
     ]) {
         assert!(line.ends_with(&record), "{line}\n{record}");
     }
@@ -143,11 +145,11 @@ fn tail_shows_what_was_recorded_and_what_comes() {
     tail.line(" guest3 probe cpu0 panic! cpu=0 message=\"Attempted to kill init!\"");
     assert_eq!(tail.line("stack:"), "    stack:\n");
     assert_eq!(tail.line("panic"), "      panic+0x1\n");
-    // Neither urgent nor old: shown in its order when ^C comes.
+    // Neither urgent nor old.
     tail.line("do_exit");
-    signal(&probe, 0, 12, 0);
+    signal(&probe, 0, 13, 0);
     probe.urgent(0);
-    tail.line("pid=12");
+    tail.line("pid=13");
     tail.stop();
     let run = tail.end();
     assert_eq!((run.status, run.err.as_str()), (0, ""));

@@ -48,7 +48,7 @@ pub(crate) struct Options {
     /// Socket of vesperd
     #[arg(long, global = true, value_name = "PATH", env = vesper_api::SOCKET_VARIABLE, default_value = vesper_api::SOCKET, hide_env_values = true)]
     pub(crate) socket: PathBuf,
-    /// Print one JSON document: the reply of the daemon (see docs/api.md), errors too
+    /// Print one JSON document: the reply of the daemon (see docs/api.md), errors too; tail and replay: one for each record
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]

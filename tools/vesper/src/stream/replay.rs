@@ -29,7 +29,7 @@ pub(super) fn print(dir: &Path, channel: Option<&str>, format: Format) -> Result
     if files.is_empty() {
         return Err(Failure::new(ErrorKind::BadRequest, format!("{} has no recording in it", dir.display())));
     }
-    let mut view = View::new(format, channel);
+    let mut view = View::of_file(format, channel);
     let mut out = BufWriter::new(io::stdout().lock());
     let mut bytes = Vec::with_capacity(CHUNK);
     // All of it is as old as it will ever be: only the order in the files counts.

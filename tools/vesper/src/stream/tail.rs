@@ -36,7 +36,7 @@ pub(crate) fn tail(socket: &Path, options: &Tail, format: Format) -> Result<(), 
 }
 
 fn print(mut feed: Feed, follow: bool, format: Format) -> Result<(), Failure> {
-    let mut view = View::new(format, None);
+    let mut view = View::live(format);
     let mut out = BufWriter::new(io::stdout().lock());
     let mut bytes = Vec::new();
     let end = loop {

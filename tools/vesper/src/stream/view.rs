@@ -16,6 +16,8 @@ use crate::say;
 pub(super) struct View {
     format: Format,
     only: Option<Only>,
+    /// It comes from the daemon, and not out of a file.
+    live: bool,
     parser: Parser,
     decoder: Decoder,
     merger: Merger,
@@ -30,10 +32,16 @@ pub(super) struct View {
 }
 
 impl View {
-    /// Of the channel of this name, or of all.
-    pub(super) fn new(format: Format, channel: Option<&str>) -> Self {
+    /// Of what the daemon sends.
+    pub(super) fn live(format: Format) -> Self {
+        Self { live: true, ..Self::of_file(format, None) }
+    }
+
+    /// Of what was written, of the channel of this name or of all.
+    pub(super) fn of_file(format: Format, channel: Option<&str>) -> Self {
         Self {
             format,
+            live: false,
             only: channel.map(|name| Only { name: name.to_owned(), exports: BTreeSet::new() }),
             parser: Parser::new(),
             decoder: Decoder::new(),
@@ -93,7 +101,12 @@ impl View {
     fn look(&mut self, entry: &Entry, now: Instant) {
         match entry {
             Entry::Frame(Frame::Lost(_), _) => self.overdue = Some(now + WINDOW),
-            Entry::Frame(Frame::CaughtUp {}, _) => self.caught_up = true,
+            Entry::Frame(Frame::CaughtUp {}, _) => {
+                self.caught_up = true;
+                if self.live {
+                    self.merger.go_live();
+                }
+            }
             Entry::Frame(Frame::Gone(gone), _) => self.gone = Some(gone.reason),
             _ => {}
         }
