@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use vesper_relay_mirror::{Channel, Next, Reader};
 
+/// Questions to a reader in one call: a guest whose positions jump must not keep a thread.
+const TURNS: u32 = 4096;
+
 /// The open files, by their handle.
 #[derive(Default)]
 pub(crate) struct Open {
@@ -68,7 +71,7 @@ impl File {
             Self::Info(_) => true,
             Self::Buffer { buffer, reader, .. } => {
                 let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-                loop {
+                for _ in 0..TURNS {
                     match reader.next(*buffer) {
                         // Told once, so the next question gets further.
                         Next::Lost(_) => {}
@@ -76,6 +79,8 @@ impl File {
                         Next::Nothing => return false,
                     }
                 }
+                // So much is lost that there is something to read.
+                true
             }
         }
     }
@@ -85,7 +90,10 @@ impl File {
 fn take(reader: &mut Reader, buffer: usize, size: usize) -> Read {
     let mut bytes = vec![0; size];
     let mut filled = 0;
-    while filled < size {
+    for _ in 0..TURNS {
+        if filled == size {
+            break;
+        }
         match reader.next(buffer) {
             Next::Data(piece) => {
                 // What was written over meanwhile is not handed out; next() tells how much it was.
@@ -95,10 +103,14 @@ fn take(reader: &mut Reader, buffer: usize, size: usize) -> Read {
                 }
             }
             Next::Lost(_) => {}
-            Next::Nothing if filled == 0 => return Read::Nothing,
-            Next::Nothing | Next::End => break,
+            Next::End => return read(bytes, filled),
+            Next::Nothing => break,
         }
     }
+    if filled == 0 { Read::Nothing } else { read(bytes, filled) }
+}
+
+fn read(mut bytes: Vec<u8>, filled: usize) -> Read {
     bytes.truncate(filled);
     Read::Bytes(bytes)
 }
