@@ -82,7 +82,7 @@ mod tests {
     fn times_are_differences_of_the_counter() {
         let lines = "@sent 1000\n@came 3000\n@ours 4000\n@tail 8000\n@file 6000\n".repeat(ROUNDS);
         let figures = Figures::read(&format!("@khz 2000\n{lines}")).expect("figures");
-        assert_eq!(figures, Figures { bare: 1.0, ours: 2.0, tail: 4.0, file: 3.0 });
+        assert_eq!(figures, Figures { bare: 1000.0, ours: 2000.0, tail: 4000.0, file: 3000.0 });
         assert!(Figures::read(&lines).is_err(), "no speed");
     }
 }
