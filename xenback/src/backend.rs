@@ -172,8 +172,8 @@ impl Backend {
         Some(guest.info(self.host.domain(guest.domid).unwrap_or_default(), &*self.store))
     }
 
-    /// What the kernel of the guest that has this number *and* this UUID says of itself, if it says so; `None` if there is no
-    /// such guest. Nobody is asked for it.
+    /// What the kernel of the guest that has this number *and* this UUID says of itself, if it says so; `None` if there
+    /// is no such guest. Nobody is asked for it.
     pub fn vermagic(&self, guest: DomId, uuid: Uuid) -> Option<Option<&str>> {
         self.guests.get(&guest).filter(|known| known.uuid == uuid).map(Guest::vermagic)
     }
@@ -203,8 +203,8 @@ impl Backend {
         self.guests.get(&guest).map(Guest::channels).unwrap_or_default()
     }
 
-    /// The guest's channel of that name. A clone of it stays good after the guest is gone; its readers then get what was left,
-    /// and the end. After making a reader, call [`Backend::wake`].
+    /// The guest's channel of that name. A clone of it stays good after the guest is gone; its readers then get what
+    /// was left, and the end. After making a reader, call [`Backend::wake`].
     pub fn channel(&self, guest: DomId, name: &str) -> Option<Export> {
         self.guests.get(&guest)?.channel(name)
     }
@@ -214,14 +214,14 @@ impl Backend {
         Some(self.guests.get(&guest)?.listener_info())
     }
 
-    /// Someone began to read the guest's channels: the next [`Backend::run`], which is due at once, sees to it that the guest
-    /// tells of what it writes, and that a reader that stands still is noticed.
+    /// Someone began to read the guest's channels: the next [`Backend::run`], which is due at once, sees to it that the
+    /// guest tells of what it writes, and that a reader that stands still is noticed.
     pub fn wake(&mut self, guest: DomId) {
         self.with(guest, Instant::now(), Guest::wake);
     }
 
-    /// Takes a look at the guest now, and judges by this and an earlier look whether it lives. [`Verdict::Undecided`] says when to
-    /// ask again.
+    /// Takes a look at the guest now, and judges by this and an earlier look whether it lives. [`Verdict::Undecided`]
+    /// says when to ask again.
     ///
     /// # Errors
     /// [`Error::NoSuchGuest`]; [`Error::Device`] if Xen cannot be asked.

@@ -198,8 +198,8 @@ pub enum Event {
     },
     /// The guest has ended: the domain is gone or has shut down (it may be kept, as a crashed one is with
     /// `on_crash="preserve"`). All that could be read of it was copied before it was unmapped; until the next
-    /// [`crate::Backend::run`] it can be had from [`crate::Backend::remains`]. [`Event::GuestGone`] follows when there is no such
-    /// domain any more.
+    /// [`crate::Backend::run`] it can be had from [`crate::Backend::remains`]. [`Event::GuestGone`] follows when there
+    /// is no such domain any more.
     GuestEnded {
         /// The guest.
         domid: DomId,

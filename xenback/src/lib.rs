@@ -12,7 +12,7 @@
 //! | module | subject |
 //! |---|---|
 //! | `backend` | [`Backend`]: all guests, the epoll, the watches, turns |
-//! | `guest` | one guest: commands, serving, and in `guest/lifecycle.rs` and `guest/connect.rs` the xenbus states; `guest/listening.rs` its channels |
+//! | `guest` | one guest: `mod` commands and turns, `lifecycle` and `connect` the xenbus states, `listening` its channels |
 //! | `line` | one ring: mapped page, port, kicks |
 //! | `loader`, `listener` | the ring of each; the Action layer's `Link`s over them |
 //! | `sharing` | what a guest shares: descriptor and directory, checked; the pages, mapped |

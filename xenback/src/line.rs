@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One ring to a guest with its event channel, mapped, bound and in the epoll. The loader has one and the listener another, each
-//! with devices of its own.
+//! One ring to a guest with its event channel, mapped, bound and in the epoll. The loader has one and the listener
+//! another, each with devices of its own.
 
 use std::time::{Duration, Instant};
 
@@ -59,8 +59,8 @@ struct Kicks {
 
 impl<Req: Wire, Rsp: Wire> Line<Req, Rsp> {
     /// Maps, binds and takes up the ring that the frontend published; `mark` is its place in the epoll. The caller
-    /// [kicks](Line::kick) the frontend once when all is there, because a predecessor may have died between an answer and its
-    /// kick.
+    /// [kicks](Line::kick) the frontend once when all is there, because a predecessor may have died between an answer
+    /// and its kick.
     pub(crate) fn connect(
         devices: Box<dyn Devices>,
         guest: DomId,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The listener's ring to a guest, the pages of heartbeat and last words beside it, and the Action layer's [`Link`] over them.
+//! The listener's ring to a guest, the pages of heartbeat and last words beside it, and the Action layer's [`Link`]
+//! over them.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};

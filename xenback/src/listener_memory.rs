@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The texts of the nodes `listener-exports` and `listener-heard`: what a restarted daemon must know of a guest whose listener
-//! ring it takes over.
+//! The texts of the nodes `listener-exports` and `listener-heard`: what a restarted daemon must know of a guest whose
+//! listener ring it takes over.
 //!
 //! `listener-exports`: first `ring GREF PORT`, the ring that it is about; then a line for each export or part of one,
-//! `export NUMBER GREF DIRECTORY GRANTS 0|1`, as the guest announced it (1: a part); then `end`.
-//! `listener-heard`: `heard BITS FATAL BOOTID`, the places of last words that were heard of the frontend with that boot id, and the
+//! `export NUMBER GREF DIRECTORY GRANTS 0|1`, as the guest announced it (1: a part); then `end`. `listener-heard`:
+//! `heard BITS FATAL BOOTID`, the places of last words that were heard of the frontend with that boot id, and the
 //! guest's clock in the newest record that reported the end.
 
 use std::fmt::Write as _;

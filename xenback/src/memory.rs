@@ -2,7 +2,8 @@
 //! The text of the node `loader-memory`: what a restarted daemon must know of a guest whose ring it takes over.
 //!
 //! One line each: `in RUN SEQ NAME` for a module that is in, `at RUN SEQ load|unload NAME` for the command that the
-//! guest works on, `told RUN SEQ` for the one whose result was taken in last. RUN is hexadecimal. The last line is `end`; without it the list did not fit.
+//! guest works on, `told RUN SEQ` for the one whose result was taken in last. RUN is hexadecimal. The last line is
+//! `end`; without it the list did not fit.
 
 use std::fmt::Write as _;
 

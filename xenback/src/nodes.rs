@@ -240,7 +240,8 @@ pub(crate) fn load_memory(store: &dyn Store, guest: DomId) -> Result<Option<Memo
     Ok(value.and_then(|bytes| memory::decode(&bytes)))
 }
 
-/// Writes down what is mapped of the guest's exports over the ring with these ends, if the device's directory is still there.
+/// Writes down what is mapped of the guest's exports over the ring with these ends, if the device's directory is still
+/// there.
 pub(crate) fn store_exports(
     store: &dyn Store,
     guest: DomId,

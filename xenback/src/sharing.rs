@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a guest shares: the descriptor of an export and the grants that its directory lists, copied once and checked, and the pages
-//! themselves, mapped.
+//! What a guest shares: the descriptor of an export and the grants that its directory lists, copied once and checked,
+//! and the pages themselves, mapped.
 
 use std::ptr::NonNull;
 

@@ -13,8 +13,8 @@ pub struct Beats {
 }
 
 impl Beats {
-    /// `beat_ns` has the last beat of each vCPU by its number, 0 for one that is down; `period_ns` is the time between two;
-    /// `words_lost` counts last words for which there was no place.
+    /// `beat_ns` has the last beat of each vCPU by its number, 0 for one that is down; `period_ns` is the time between
+    /// two; `words_lost` counts last words for which there was no place.
     pub fn new(beat_ns: Vec<u64>, period_ns: u64, words_lost: u64) -> Self {
         Self { beat_ns, period_ns: period_ns.clamp(*PERIOD_NS.start(), *PERIOD_NS.end()), words_lost }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 
-/// The bell of one guest. Readers are given what is there as soon as they look, and with that they change what the guest is to
-/// kick for; so whoever waits for a kick is also told of what others saw.
+/// The bell of one guest. Readers are given what is there as soon as they look, and with that they change what the
+/// guest is to kick for; so whoever waits for a kick is also told of what others saw.
 pub(super) struct Bell {
     rung: AtomicBool,
     wake: Box<dyn Fn() + Send + Sync>,

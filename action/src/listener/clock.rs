@@ -2,10 +2,10 @@
 //! The distance between the guest's clock and the host's, with a bound on its error.
 //!
 //! One exchange has four stamps: the guest sends at `a` (its clock), the host receives at `b` and answers at `c` (the
-//! host's clock), the guest receives at `d`. What is sent is sent before it is received, so host minus guest lies between
-//! `c - d` and `b - a`: the middle of the two is wrong by half of the round trip `(d - a) - (c - b)` at most, however the
-//! time was spread over the two ways. While an exchange ages, the clocks drift apart, so several of the best are kept and the one
-//! with the smallest error *now* is used.
+//! host's clock), the guest receives at `d`. What is sent is sent before it is received, so host minus guest lies
+//! between `c - d` and `b - a`: the middle of the two is wrong by half of the round trip `(d - a) - (c - b)` at most,
+//! however the time was spread over the two ways. While an exchange ages, the clocks drift apart, so several of the
+//! best are kept and the one with the smallest error *now* is used.
 
 use std::collections::VecDeque;
 
@@ -67,8 +67,8 @@ impl Exchange {
 }
 
 impl Exchanges {
-    /// Takes what the guest says of the exchange before this one. What cannot be is dropped: it makes nobody's time wrong but
-    /// the guest's own.
+    /// Takes what the guest says of the exchange before this one. What cannot be is dropped: it makes nobody's time
+    /// wrong but the guest's own.
     pub(super) fn completed(&mut self, guest: GuestStamps, now_ns: u64) {
         let Some((a, b, c)) = self.open.take().filter(|(sent, ..)| *sent == guest.sent) else { return };
         let [a, b, c, d] = [a, b, c, guest.got].map(i128::from);
@@ -103,7 +103,8 @@ mod tests {
 
     use super::*;
 
-    /// One exchange between clocks that are `offset` apart: the way there takes `there`, the host `busy`, the way back `back`.
+    /// One exchange between clocks that are `offset` apart: the way there takes `there`, the host `busy`, the way back
+    /// `back`.
     fn exchange(x: &mut Exchanges, offset: i64, sent: u64, there: u64, busy: u64, back: u64) -> u64 {
         let host = |guest: u64| guest.checked_add_signed(offset).unwrap();
         x.answered(sent, host(sent + there), host(sent + there + busy));

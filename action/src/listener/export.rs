@@ -19,8 +19,8 @@ pub struct Export {
     pub name: ExportName,
     /// The module that exported it. **Guest text.**
     pub owner: Option<String>,
-    /// The CPU of each buffer of the channel, in its order; `None` for one that all CPUs share. Parts that come later are at the
-    /// end of a later clone.
+    /// The CPU of each buffer of the channel, in its order; `None` for one that all CPUs share. Parts that come later
+    /// are at the end of a later clone.
     pub cpus: Vec<Option<u16>>,
     /// The text that describes its records; `None`: they are the module's own affair. **Guest text.**
     pub schema: Option<Arc<str>>,
@@ -169,7 +169,8 @@ impl Held {
         moved
     }
 
-    /// Looks through what is new for records that report the end, at most `budget` of them, which it takes down by those read.
+    /// Looks through what is new for records that report the end, at most `budget` of them, which it takes down by
+    /// those read.
     pub(super) fn watch(&mut self, budget: &mut u32) -> Watched {
         let mut watched = Watched { found: Vec::new(), more: false };
         let Some(Watch { reader, events }) = &mut self.watch else { return watched };

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Finding the records that report the end of a guest, in passing: of each record the header is read and the rest skipped.
+//! Finding the records that report the end of a guest, in passing: of each record the header is read and the rest
+//! skipped.
 //!
-//! Such a record has its flag set, or is of an event that the channel's schema marks with `!`. Only channels with such an event
-//! are looked through.
+//! Such a record has its flag set, or is of an event that the channel's schema marks with `!`. Only channels with such
+//! an event are looked through.
 
 use std::collections::BTreeMap;
 
@@ -64,9 +65,9 @@ pub(super) struct Walked {
     pub(super) records: u32,
 }
 
-/// Walks over `len` bytes that begin with a record, at most `budget` records, and hands over those that report the end. `word`
-/// reads 8 bytes at an offset, out of memory that the guest may be writing; the caller finds out afterwards whether they were
-/// good, and drops what was found if not.
+/// Walks over `len` bytes that begin with a record, at most `budget` records, and hands over those that report the end.
+/// `word` reads 8 bytes at an offset, out of memory that the guest may be writing; the caller finds out afterwards
+/// whether they were good, and drops what was found if not.
 ///
 /// Bytes that are no record end the walk: what follows them cannot be told apart, so they are passed over.
 pub(super) fn walk(

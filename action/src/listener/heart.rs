@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether a guest lives: two looks at it, and a verdict.
 //!
-//! A guest beats by itself on each vCPU (a timer, 500 ms unless configured). That a beat is missing says little: the guest
-//! may be paused, being saved, or starved by a loaded host. So a beat that is missing is held against a vCPU only if the host
-//! gave it the time to beat: it *ran* for a whole period, or it sleeps, so that its timer would have woken it.
+//! A guest beats by itself on each vCPU (a timer, 500 ms unless configured). That a beat is missing says little: the
+//! guest may be paused, being saved, or starved by a loaded host. So a beat that is missing is held against a vCPU only
+//! if the host gave it the time to beat: it *ran* for a whole period, or it sleeps, so that its timer would have woken
+//! it.
 //!
-//! [`judge`] is a pure function of two looks. Each look takes the vCPUs first and the beats after them: a vCPU that has run
-//! and not beaten by then is one that did not beat, whatever happens between the two.
+//! [`judge`] is a pure function of two looks. Each look takes the vCPUs first and the beats after them: a vCPU that has
+//! run and not beaten by then is one that did not beat, whatever happens between the two.
 
 use super::Beats;
 
@@ -156,7 +157,8 @@ fn is_up(look: &Look, vcpu: u32) -> bool {
     look.vcpus.get(vcpu as usize).is_some_and(|vcpu| vcpu.online)
 }
 
-/// One vCPU that the guest says is up. `was` and `is` are its last beats on the guest's clock, `was` 0 if it was down then.
+/// One vCPU that the guest says is up. `was` and `is` are its last beats on the guest's clock, `was` 0 if it was down
+/// then.
 fn pulse(vcpu: u32, was: u64, is: u64, then: &Look, now: &Look, period: u64) -> Pulse {
     let patience = period * u64::from(MISSED_BEATS);
     let elapsed = now.at_ns.saturating_sub(then.at_ns);

@@ -138,15 +138,15 @@ impl Refusal {
 
 /// The way to one guest, implemented once for each kind of VMM.
 pub trait Link {
-    /// Maps what the outstanding [`Ask::Export`] or [`Ask::Part`] offers. Called only after all that can be known without it
-    /// has been checked.
+    /// Maps what the outstanding [`Ask::Export`] or [`Ask::Part`] offers. Called only after all that can be known
+    /// without it has been checked.
     ///
     /// # Errors
     /// [`Refusal::Unusable`] or [`Refusal::Unmappable`]; nothing stays mapped then.
     fn map(&mut self, offer: &Offer) -> Result<Mapped, Refusal>;
 
-    /// Answers the request that is outstanding, which is then no longer so. Returns the host's clock when the answer was sent,
-    /// nanoseconds.
+    /// Answers the request that is outstanding, which is then no longer so. Returns the host's clock when the answer
+    /// was sent, nanoseconds.
     ///
     /// # Errors
     /// [`Violation`] if the way itself was found broken by the guest.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The probe listener of one guest: what it exports, what time it is there, its last words, and whether it lives.
 //!
-//! As the loader, it is a state machine without clock, thread or I/O: the Communication layer calls it with each [`Ask`] and is
-//! called back through [`Link`], which maps what is offered. What happened is fetched with [`Listener::happened`].
+//! As the loader, it is a state machine without clock, thread or I/O: the Communication layer calls it with each
+//! [`Ask`] and is called back through [`Link`], which maps what is offered. What happened is fetched with
+//! [`Listener::happened`].
 //!
 //! | file | subject |
 //! |---|---|
@@ -184,9 +185,9 @@ pub struct Memory {
 }
 
 impl Listener {
-    /// A listener with nothing shared. A reader that stands still for `lag_limit` does not hold the guest up any more; `label`
-    /// names the guest in the log. `wake` is called by any thread that reads when a [turn](Listener::turn) is due of which no
-    /// kick will tell.
+    /// A listener with nothing shared. A reader that stands still for `lag_limit` does not hold the guest up any more;
+    /// `label` names the guest in the log. `wake` is called by any thread that reads when a [turn](Listener::turn) is
+    /// due of which no kick will tell.
     pub fn new(
         quota: Arc<Quota>,
         lag_limit: Duration,
@@ -215,7 +216,8 @@ impl Listener {
         }
     }
 
-    /// A frontend is connected. If it is the one of before, its exports go on when it announces them; else they have ended.
+    /// A frontend is connected. If it is the one of before, its exports go on when it announces them; else they have
+    /// ended.
     pub fn connected(&mut self, boot_id: Option<&str>, now: Instant) {
         if self.boot_id.as_deref() != boot_id || boot_id.is_none() {
             self.end_all(ExportEnd::Lost);
@@ -241,8 +243,8 @@ impl Listener {
         Memory { heard: self.heard, fatal_ns: self.fatal.newest_ns }
     }
 
-    /// The connection is lost and may come again: everything is unmapped at once. Readers keep what they have not read, and
-    /// wait.
+    /// The connection is lost and may come again: everything is unmapped at once. Readers keep what they have not read,
+    /// and wait.
     pub fn disconnected(&mut self, now: Instant) {
         for number in self.held.keys().copied().collect::<Vec<_>>() {
             self.watch_to_the_end(number, now);
@@ -275,8 +277,8 @@ impl Listener {
         Remains { boot_id: self.boot_id.clone(), clock, exports, words: self.words.clone() }
     }
 
-    /// One turn: looks where the guest is, and looks out for records that report the end, at most `budget` of them. Then the
-    /// guest is told when to kick again.
+    /// One turn: looks where the guest is, and looks out for records that report the end, at most `budget` of them.
+    /// Then the guest is told when to kick again.
     pub fn turn(&mut self, budget: u32, now: Instant) -> Turn {
         let (mut budget, mut turn) = (budget, Turn::default());
         for held in self.held.values_mut() {
@@ -308,8 +310,8 @@ impl Listener {
         self.bell.silence()
     }
 
-    /// Lets time pass: readers that stand still are left behind, and exports that do not come back have ended. Returns when to
-    /// be called again.
+    /// Lets time pass: readers that stand still are left behind, and exports that do not come back have ended. Returns
+    /// when to be called again.
     pub fn tick(&mut self, now: Instant) -> Option<Instant> {
         if self.return_by.is_some_and(|at| at <= now) {
             self.return_by = None;
@@ -404,8 +406,8 @@ impl Listener {
         watched.more
     }
 
-    /// Looks out over all that is left of one export, before it goes. A channel is finite, and nothing is written to it by a
-    /// guest that has ended; one that goes on writing is not followed for ever.
+    /// Looks out over all that is left of one export, before it goes. A channel is finite, and nothing is written to it
+    /// by a guest that has ended; one that goes on writing is not followed for ever.
     fn watch_to_the_end(&mut self, number: u32, now: Instant) {
         const LAST_BUDGET: u32 = 1 << 20;
         let mut budget = LAST_BUDGET;

@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-/// The paper's `modname`: 1 to 55 letters, digits, `_` and `-`, all ASCII. So it may stand in a path or on a terminal as it is.
+/// The paper's `modname`: 1 to 55 letters, digits, `_` and `-`, all ASCII. So it may stand in a path or on a terminal
+/// as it is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExportName(String);
 

@@ -8,8 +8,8 @@ use super::{Look, MISSED_BEATS, Verdict, judge};
 pub(super) struct Pulse(Option<Look>);
 
 impl Pulse {
-    /// Takes a look and judges. The one that is kept grows old enough to judge by before it is replaced, however often this is
-    /// called.
+    /// Takes a look and judges. The one that is kept grows old enough to judge by before it is replaced, however often
+    /// this is called.
     pub(super) fn look(&mut self, now: Look) -> Verdict {
         let patience = now.beats.as_ref().map_or(0, |beats| beats.period_ns() * u64::from(MISSED_BEATS));
         let Some(then) = &self.0 else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Last words: the few records that a guest writes outside of any channel when it ends, so that a full channel, an absent reader
-//! or a dead CPU cannot swallow them.
+//! Last words: the few records that a guest writes outside of any channel when it ends, so that a full channel, an
+//! absent reader or a dead CPU cannot swallow them.
 
 use std::fmt;
 

@@ -31,7 +31,8 @@ impl Guest {
         let Some(line) = device.listener_line.as_mut() else { return };
         let (store, domid, unwritten) = (context.store, self.domid, &mut device.listener_unwritten);
         let ends = line.ends();
-        // Before the guest hears that it is mapped: a daemon that dies in between leaves its successor the list and the request.
+        // Before the guest hears that it is mapped: a daemon that dies in between leaves its successor the list and the
+        // request.
         let mut note = |exports: &[vesper_ring::wire::listener::Export]| {
             *unwritten |= nodes::store_exports(store, domid, ends, exports).is_err();
         };

@@ -8,8 +8,8 @@
 //! | `connect.rs` | the way into a connection and out of it: connect, close, fail, reopen, remove |
 //! | `listening.rs` | its channels: turns, what is told of them, its end |
 //!
-//! Loader and listener live as long as the guest, not as long as its device, so that a result that comes after a detach and
-//! an attach is still understood, and a channel that is announced again goes on.
+//! Loader and listener live as long as the guest, not as long as its device, so that a result that comes after a detach
+//! and an attach is still understood, and a channel that is announced again goes on.
 
 mod connect;
 mod lifecycle;
