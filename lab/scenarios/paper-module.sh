@@ -8,6 +8,8 @@ max_pages_per_guest = 20000
 END
 stop_daemon
 start_daemon --config /tmp/vesper.toml
+# A guest learns of new limits when it is attached.
+expect_status 0 vesper detach 1
 expect_status 0 vesper attach 1
 # shape SUBBUF_SIZE N_SUBBUFS LINES BYTES [MORE]
 shape() {
