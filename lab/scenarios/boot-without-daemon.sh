@@ -3,7 +3,8 @@
 #: alone limit=180
 stop_daemon
 guest --send 1 reboot
-wait_for 60 "the guest's second boot" sh -c 'id=$(xl domid g1) && [ $id -gt 1 ] && guest --wait $id'
+up_twice() { [ "$(grep -c '^@agent up' /var/log/xen/console/guest-g1.log)" = 2 ]; }
+wait_for 60 "the guest's second boot" up_twice
 up=$(guest g1 'cut -d. -f1 /proc/uptime')
 [ $up -lt 25 ] || fail "the guest needed $up s"
 start_daemon --auto-attach

@@ -436,7 +436,7 @@ fn channels_and_life_as_text() {
     guest.relay().set_hung(0, true);
     eventually("it is seen", || vesper(&world, &["alive", "1"]).status == 1);
     let run = vesper(&world, &["alive", "1"]);
-    assert_eq!(run.out, "guest1 (1) is not alive: vCPU 0 had the time to beat and did not\n");
+    assert_eq!(run.out, "guest1 (1) is not alive: hung, vCPU 0 had the time to beat and did not\n");
     let json = vesper(&world, &["alive", "1", "--json"]);
     assert_eq!(json.status, 1);
     assert!(json.out.starts_with("{\"status\":1,\"result\":{\"done\":\"alive\",\"guest\":{"), "{}", json.out);

@@ -88,11 +88,11 @@ pub(super) fn alive(alive: &Alive) -> String {
         Because::Beating => "is alive: its vCPUs beat".into(),
         Because::Paused => "is alive: it is paused".into(),
         Because::Saving => "is alive: it is being suspended or migrated".into(),
-        Because::Starved => "is alive: it does not beat, but Xen does not let it run either".into(),
+        Because::Starved => "is alive: starved, it does not beat as Xen does not let it run".into(),
         Because::NotConnected => {
             "is alive as far as Xen says; nothing in it is connected that could beat".into()
         }
-        Because::Hung => format!("is not alive: vCPU {} had the time to beat and did not", vcpus.join(", ")),
+        Because::Hung => format!("is not alive: hung, vCPU {} had the time to beat and did not", vcpus.join(", ")),
         Because::Crashed => "is not alive: its kernel crashed".into(),
         Because::ShutDown => "is not alive: it was shut down".into(),
         Because::Rebooting => "is not alive: it is rebooting".into(),
