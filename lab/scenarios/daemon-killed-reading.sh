@@ -4,9 +4,10 @@
 #: limit=240 alone memory=256
 expect_status 0 vesper probe 1 numbers -- rate=20000 n_subbufs=64
 cat /run/vesper/1/numbers/cpu0 > /tmp/first &
+reader=$!
 sleep 3
 stop_daemon -KILL
-wait
+wait $reader
 count-numbers < /tmp/first > /tmp/counted
 cat /tmp/counted
 grep -q 'repeated=0 torn=0$' /tmp/counted || fail "before"
@@ -16,9 +17,10 @@ start_daemon --auto-attach
 again() { vesper channels 1 --json | grep -q numbers; }
 wait_for 30 "the channel" again
 cat /run/vesper/1/numbers/cpu0 > /tmp/second &
+reader=$!
 sleep 3
 expect_status 0 vesper unprobe 1 numbers
-wait
+wait $reader
 count-numbers < /tmp/second > /tmp/counted
 cat /tmp/counted
 grep -q 'repeated=0 torn=0$' /tmp/counted || fail "after"

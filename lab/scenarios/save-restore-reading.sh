@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# A guest with live exports is saved and restored: its channels are there again, counts go on.
+# A guest with live exports is saved and restored: its channels are there again, counts go on, and nothing that it had written is lost.
 #: alone limit=300 memory=256
 stop_daemon
 start_daemon --auto-attach
 wait_for 30 "the device" connected g1
 expect_status 0 vesper probe g1 numbers -- rate=1000
+cat /run/vesper/1/numbers/cpu0 | count-numbers > /tmp/before &
+reader=$!
 sleep 1
 xl save g1 /tmp/g1.save || fail "xl save"
 xl restore /tmp/g1.save || fail "xl restore"
@@ -14,10 +16,14 @@ listed() { vesper channels g1 --json | grep -q '"name":"numbers"'; }
 wait_for 20 "the channel" listed
 id=$(xl domid g1)
 cat /run/vesper/$id/numbers/cpu0 | count-numbers > /tmp/counted &
+second=$!
 sleep 2
 expect_status 0 vesper unprobe g1 numbers
-wait
-cat /tmp/counted
-grep -q 'repeated=0 torn=0$' /tmp/counted || fail "torn or repeated"
+wait $reader; wait $second
+cat /tmp/before /tmp/counted
+for file in /tmp/before /tmp/counted; do grep -q 'repeated=0 torn=0$' $file || fail "torn or repeated"; done
+eval "$(head -n 1 /tmp/before)"; had=$next
+[ $had -gt 500 ] || fail "only $had records before"
 eval "$(head -n 1 /tmp/counted)"
+[ $first -le $had ] || fail "records $had to $first are missing"
 [ $received -gt 500 ] || fail "only $received records"
