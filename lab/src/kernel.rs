@@ -32,6 +32,11 @@ impl Kernel {
         self.root.join("boot/vmlinux")
     }
 
+    /// The image as its package has it (bzImage), which is the form that `kexec_file_load` takes.
+    pub fn vmlinuz(&self) -> PathBuf {
+        self.root.join("boot").join(format!("vmlinuz-{}", self.release))
+    }
+
     /// One of the kernel's own modules of Xen or FUSE (`xen-gntdev`, `fuse`), decompressed.
     pub fn module(&self, name: &str) -> Result<Vec<u8>> {
         MODULES.iter().find_map(|folder| self.module_in(folder, name).transpose()).unwrap_or_else(|| {
@@ -107,8 +112,7 @@ pub fn provide(wanted: &str) -> Result<Kernel> {
     let vmlinux = kernel.vmlinux();
     if !vmlinux.exists() {
         progress::step(&format!("decompressing kernel {}", kernel.release), || {
-            let packed = kernel.root.join("boot").join(format!("vmlinuz-{}", kernel.release));
-            decompress(&packed, &vmlinux)
+            decompress(&kernel.vmlinuz(), &vmlinux)
         })?;
     }
     Ok(kernel)

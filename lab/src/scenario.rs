@@ -30,6 +30,8 @@ pub struct Needs {
     pub fresh: bool,
     /// `next`: dom0 and the guests have in `/lab/next` a `vesperd` and a `vesper_front.ko` of the next protocol version.
     pub next: bool,
+    /// `crash-kernel`: the guests have memory set aside for a kernel that a panic starts, and `/lab/vmlinuz` for it.
+    pub crash_kernel: bool,
     /// `guest=KIND`, if it makes sense for one kind only.
     pub kind: Option<Kind>,
     /// `kernel=SERIES`, if it makes sense for one only.
@@ -53,6 +55,7 @@ impl Default for Needs {
             frontend: true,
             fresh: false,
             next: false,
+            crash_kernel: false,
             kind: None,
             kernel: None,
             xen: None,
@@ -79,6 +82,7 @@ impl Needs {
                 ("xen", value) => needs.xen = Some(value.parse()?),
                 ("fresh", "") => needs.fresh = true,
                 ("next", "") => needs.next = true,
+                ("crash-kernel", "") => needs.crash_kernel = true,
                 ("alone", "") => needs.alone = true,
                 ("core", "") => needs.core = true,
                 _ => bail!("a scenario cannot need {word:?}"),

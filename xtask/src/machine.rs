@@ -10,7 +10,7 @@ use vesper_lab::guest::{Guests, Kind};
 use vesper_lab::scenario::Needs;
 use vesper_lab::session::{Added, Lab};
 use vesper_lab::suite::Xen;
-use vesper_lab::{fresh_guest, host_packages, kernel, modules, tools};
+use vesper_lab::{fresh_guest, guest, host_packages, kernel, modules, tools};
 
 use crate::{dist, kmod};
 
@@ -73,12 +73,20 @@ impl Platform {
             let module = kmod::build_next(&kernel::release(&kernel)?)?.join("vesper_front.ko");
             for_guests.push(Added { from: module, to: "/lab/next/vesper_front.ko".to_string() });
         }
+        let mut parameters = String::new();
+        if needs.crash_kernel {
+            parameters += "crashkernel=160M";
+            let image = kernel::provide(&kernel)?.vmlinuz();
+            for_guests.push(Added { from: image, to: "/lab/vmlinuz".to_string() });
+            let loader = guest::program("guest/kexec-load")?;
+            for_guests.push(Added { from: loader, to: "/lab/kexec-load".to_string() });
+        }
         let guests = Guests {
             count: needs.guests,
             kind: needs.kind.unwrap_or(self.guest),
             vcpus: needs.vcpus,
             memory: needs.memory,
-            parameters: String::new(),
+            parameters,
             modules: front,
             added: for_guests,
         };
