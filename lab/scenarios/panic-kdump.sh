@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# A guest with a crash kernel panics: it goes there without the panic notifiers, and without Xen's being told. dom0 has the
-# panic and its last words all the same.
+# A guest with a crash kernel panics: it goes there without the panic notifiers, which Xen calls a soft reset and not a crash.
+# dom0 has the panic and its last words all the same.
 #: guest=pvh memory=512 crash-kernel alone limit=180
 expect_status 0 guest 1 '/lab/kexec-load /lab/vmlinuz "console=hvc0 earlyprintk=xen vesper.crash-kernel nr_cpus=1 reset_devices panic=-1"'
 expect_equal "the crash kernel" "$(guest 1 'cat /sys/kernel/kexec_crash_loaded')" 1
 expect_status 0 vesper probe 1 panic
 start_tail /tmp/tail 1
 expect_line 10 /tmp/tail '"item":"started"' '"channel":"panic"'
-mark_log 1
 guest --send 1 'echo c > /proc/sysrq-trigger'
 expect_line 15 /tmp/tail '"event":"panic"' '"last_words":true' 'sysrq triggered crash' 'sysrq_handle_crash'
-expect_status 1 vesper alive 1 panic
-expect_text "fatal"
-expect_log 1 "vesper.crash-kernel"
+expect_line 15 /tmp/tail '"item":"gone"' 'another kernel'
+expect_status 1 vesper alive 1
+expect_text "another kernel"
+crash_kernel() { grep -qF vesper.crash-kernel /var/log/xen/console/guest-g1.log; }
+wait_for 60 "the crash kernel" crash_kernel

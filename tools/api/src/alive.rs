@@ -45,6 +45,8 @@ pub enum Because {
     ShutDown,
     /// Not alive: it is being rebooted.
     Rebooting,
+    /// Not alive: it goes on with another kernel, its crash kernel or one by kexec (`SHUTDOWN_soft_reset`).
+    SoftReset,
     /// Not alive: its watchdog ended it.
     Watchdog,
     /// Not alive: it was destroyed.

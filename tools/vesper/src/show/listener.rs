@@ -92,10 +92,15 @@ pub(super) fn alive(alive: &Alive) -> String {
         Because::NotConnected => {
             "is alive as far as Xen says; nothing in it is connected that could beat".into()
         }
-        Because::Hung => format!("is not alive: hung, vCPU {} had the time to beat and did not", vcpus.join(", ")),
+        Because::Hung => {
+            format!("is not alive: hung, vCPU {} had the time to beat and did not", vcpus.join(", "))
+        }
         Because::Crashed => "is not alive: its kernel crashed".into(),
         Because::ShutDown => "is not alive: it was shut down".into(),
         Because::Rebooting => "is not alive: it is rebooting".into(),
+        Because::SoftReset => {
+            "is not alive: it goes on with another kernel (a crash kernel, or kexec)".into()
+        }
         Because::Watchdog => "is not alive: its watchdog ended it".into(),
         Because::Destroyed => "is not alive: it was destroyed".into(),
         Because::NoModule => format!("is alive, but {module} is not in it"),

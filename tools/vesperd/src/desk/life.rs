@@ -113,7 +113,8 @@ fn dead(cause: DeadCause) -> Because {
         DeadCause::Destroyed | DeadCause::Saved => Because::Destroyed,
         DeadCause::Crashed => Because::Crashed,
         DeadCause::PoweredOff | DeadCause::Other(_) => Because::ShutDown,
-        DeadCause::Rebooted | DeadCause::SoftReset => Because::Rebooting,
+        DeadCause::Rebooted => Because::Rebooting,
+        DeadCause::SoftReset => Because::SoftReset,
         DeadCause::Watchdog => Because::Watchdog,
     }
 }
