@@ -11,7 +11,7 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | `backend` | [`Backend`]: all guests, the epoll, the watches, turns |
+//! | `backend` | [`Backend`]: all guests, the epoll; `looking` which there are, `turns` whose turn it is |
 //! | `guest` | one guest: `mod` commands and turns, `lifecycle` and `connect` the xenbus states, `listening` its channels |
 //! | `line` | one ring: mapped page, port, kicks |
 //! | `loader`, `listener` | the ring of each; the Action layer's `Link`s over them |

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! All connections, and what epoll is told of each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use vesper_api::{ErrorKind, Failure, MAX_LINE, Reply, Since};
+use vesper_grant::DomId;
 use vesper_relay_mirror::Start;
 
 use crate::closer::{Closer, Foreign};
@@ -29,6 +30,8 @@ pub(crate) struct Clients {
     connections: HashMap<ClientId, (Connection, EpollFlags)>,
     /// Of those connections that have one. Nothing is read from them any more.
     streams: HashMap<ClientId, Stream>,
+    /// The same by guest, so that what happens in one costs nothing for streams of the others.
+    readers: BTreeSet<(DomId, ClientId)>,
     next: ClientId,
     limit: usize,
     group: Option<u32>,
@@ -46,8 +49,8 @@ impl Clients {
         closer: Closer,
     ) -> Self {
         let group_name = group_name.to_owned();
-        let streams = HashMap::new();
-        Self { connections: HashMap::new(), streams, next: first, limit, group, group_name, closer }
+        let (connections, streams, readers) = (HashMap::new(), HashMap::new(), BTreeSet::new());
+        Self { connections, streams, readers, next: first, limit, group, group_name, closer }
     }
 
     /// Takes a new connection in, or tells it why not.
@@ -119,10 +122,8 @@ impl Clients {
                 }
             }
             Told::Notice(domid, notice) => {
-                let meant = |stream: &&Stream| stream.domid() == domid;
-                let ids: Vec<_> =
-                    self.streams.iter().filter(|(_, stream)| meant(stream)).map(|(id, _)| *id).collect();
-                for id in ids {
+                let meant = (domid, ClientId::MIN)..=(domid, ClientId::MAX);
+                for (_, id) in self.readers.range(meant).copied().collect::<Vec<_>>() {
                     if let Some(stream) = self.streams.get_mut(&id) {
                         notify(stream, desk, &notice);
                     }
@@ -196,6 +197,7 @@ impl Clients {
                             connection.answer(&reply);
                             connection.busy = true;
                             connection.backlog = true;
+                            self.readers.insert((stream.domid(), id));
                             self.streams.insert(id, *stream);
                             return self.update(epoll, desk, id);
                         }
@@ -231,6 +233,7 @@ impl Clients {
     fn part(&mut self, epoll: &Epoll, desk: &mut Desk, id: ClientId) {
         let Some((connection, _)) = self.connections.remove(&id) else { return };
         if let Some(stream) = self.streams.remove(&id) {
+            self.readers.remove(&(stream.domid(), id));
             // Its readers hold nothing back any more.
             desk.moved_on(stream.domid());
         } else if connection.busy {

@@ -209,7 +209,6 @@ impl Guest {
         }
         context.events.push(Event::DeviceFailed { domid, reason });
         self.close(Then::Stay, context);
-        self.harvest(context);
     }
 
     /// Drops the connection and goes to Closing; Closed follows when the frontend has closed its end.

@@ -67,7 +67,6 @@ impl Guest {
         log::info!("domain {domid}: being detached");
         self.abandon(context);
         self.close(Then::Remove, context);
-        self.harvest(context);
         Ok(())
     }
 
@@ -128,7 +127,6 @@ impl Guest {
             (State::Closed, _) => self.frontend_says(theirs, context),
             _ => self.offer(context),
         }
-        self.harvest(context);
         Ok(())
     }
 
@@ -141,7 +139,6 @@ impl Guest {
             .is_some_and(|watch| watch.take_dirty());
         if dirty {
             self.look(context);
-            self.harvest(context);
         }
     }
 
@@ -162,7 +159,6 @@ impl Guest {
             log::info!("domain {}: the toolstack takes the device away", self.domid);
             self.abandon(context);
             self.close(Then::Remove, context);
-            self.harvest(context);
         }
     }
 

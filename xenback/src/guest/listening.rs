@@ -20,7 +20,7 @@ impl Guest {
     }
 
     /// The next run takes a turn, because someone began to read.
-    pub(crate) fn wake(&mut self, _context: &mut Context<'_>) {
+    pub(crate) fn wake(&mut self) {
         self.listening = self.listener_line().is_some();
     }
 
@@ -166,7 +166,6 @@ impl Guest {
                     device.then = Then::Stay;
                     self.closed(context);
                 }
-                self.harvest(context);
             }
             (Domain::Dead(_), Some(_)) => {}
             _ => self.ended = None,

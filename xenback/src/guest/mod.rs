@@ -239,7 +239,6 @@ impl Guest {
         {
             self.fail(violation.to_string(), context);
         }
-        self.harvest(context);
         Ok(id)
     }
 
@@ -252,29 +251,28 @@ impl Guest {
         }
     }
 
-    /// One turn: at most the budget of requests. Returns whether there may be more.
-    pub(crate) fn serve(&mut self, context: &mut Context<'_>) -> bool {
+    /// One turn: at most the budget of requests.
+    pub(crate) fn serve(&mut self, context: &mut Context<'_>) {
         self.signalled = false;
-        let Some(device) = self.device.as_mut() else { return false };
-        let Some(line) = device.loader_line.as_mut() else { return false };
+        let Some(device) = self.device.as_mut() else { return };
+        let Some(line) = device.loader_line.as_mut() else { return };
         let turn = match line.serve(&mut self.loader, context.limits.budget, context.now) {
             Ok(turn) => turn,
             Err(violation) if device.taken_over.loader => {
                 log::warn!("domain {}: in what a predecessor left: {violation}", self.domid);
                 self.again(NOT_TAKEN_OVER, context);
-                return false;
+                return;
             }
             Err(violation) => {
                 self.fail(violation.to_string(), context);
-                return false;
+                return;
             }
         };
         device.taken_over.loader = false;
         self.tally.requests += u64::from(turn.requests);
         if self.loader.wants_report() {
             self.again("it did something that is not known here", context);
-            self.harvest(context);
-            return false;
+            return;
         }
         if turn.more {
             self.signalled = true;
@@ -284,8 +282,6 @@ impl Guest {
                 Err(error) => self.fail(format!("its event channel cannot be unmasked: {error}"), context),
             }
         }
-        self.harvest(context);
-        self.signalled
     }
 
     /// Whether it wants another turn at once.
@@ -306,7 +302,6 @@ impl Guest {
         }
         self.listener_tick(context);
         self.lifecycle_tick(context);
-        self.harvest(context);
     }
 
     /// When [`Guest::tick`] has something to do.
@@ -345,7 +340,7 @@ impl Guest {
         removed
     }
 
-    /// Delivers outcomes.
+    /// Delivers outcomes. Whoever does something with a guest does this last.
     pub(crate) fn harvest(&mut self, context: &mut Context<'_>) {
         while let Some(finished) = self.loader.finished() {
             if finished.outcome.result.is_ok() {
