@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use common::{RawExport, RawGuest, World, drain, lines, write_lines};
@@ -105,6 +107,26 @@ fn an_idle_guest_wakes_nobody() {
     world.pass(Duration::from_secs(10));
     assert!(!world.is_ready());
     assert_eq!(world.backend.next_deadline(), None);
+}
+
+/// A thread that reads by itself sees what is there before the kick is, and asks for a later one.
+#[test]
+fn what_a_reader_sees_first_is_told_without_a_kick() {
+    let mut world = World::new();
+    let (_guest, export) = shared(&mut world);
+    // None of its kicks arrives.
+    let mut writer = export.writer(0, WhenFull::Refuse, Arc::new(|| {}));
+    let mut reader = world.backend.channel(G, "panic").unwrap().channel.reader(Start::Oldest);
+    assert_eq!(drain(&mut reader, 0).0, []);
+    world.backend.wake(G);
+    world.settle();
+    moved(&mut world);
+    write_lines(&mut writer, "a", 0..300);
+    assert!(!world.is_ready());
+    thread::spawn(move || assert_eq!(drain(&mut reader, 0).0, lines("a", 0..300))).join().unwrap();
+    assert!(world.is_ready());
+    world.settle();
+    assert!(moved(&mut world));
 }
 
 #[test]
