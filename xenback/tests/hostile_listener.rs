@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Guests that misbehave towards the listener: named cases, each with a fixed verdict.
 //!
-//! After each case a second guest's channel is read as before; the first guest's is so again after its frontend was loaded anew;
-//! and nothing is held in between.
+//! After each case a second guest's channel is read as before; the first guest's is so again after its frontend was
+//! loaded anew; and nothing is held in between.
 
 mod common;
 mod listener_cases;

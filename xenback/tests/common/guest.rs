@@ -188,6 +188,11 @@ impl RawGuest {
         }
     }
 
+    /// The grants of before are left as they are, mapped or not.
+    pub fn forget_grants(&mut self) {
+        self.granted = false;
+    }
+
     /// Pushes a request as it is, and kicks.
     pub fn push(&mut self, request: Request) {
         let ring = self.ring.as_mut().expect("a ring");

@@ -13,6 +13,8 @@ use vesper_ring::wire::listener::{
 };
 use vesper_ring::wire::{Name, bytes_of};
 
+use vesper_xenstore::{Store, Tx};
+
 use super::{RawGuest, World};
 
 /// Ring, heartbeat and last words.
@@ -311,5 +313,23 @@ impl RawExport {
     /// Writes the first of the words that are the host's.
     pub fn scribble_consumed(&self, word: u64) {
         self.consumed[0].write(0, &word.to_le_bytes());
+    }
+}
+
+impl RawGuest {
+    /// The handshake as far as it comes, by a guest that may have done anything before.
+    pub fn try_connect(&mut self, world: &mut World) {
+        self.forget_grants();
+        self.prepare();
+        if self.store.read(Tx::NONE, &format!("/local/domain/{}/device/vesper/0/state", self.id())).is_err() {
+            return;
+        }
+        self.publish();
+        self.force_state(world, 3);
+        world.settle();
+        if world.backend_state(self.id()) == 4 {
+            self.force_state(world, 4);
+            world.settle();
+        }
     }
 }
