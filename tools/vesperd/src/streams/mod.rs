@@ -65,7 +65,7 @@ impl Stream {
             if self.flow.is_over() {
                 return Ok(Turn::Over);
             }
-            if left == 0 {
+            if left == 0 || !sink.has_room()? {
                 return Ok(Turn::More);
             }
             match self.flow.step(&mut sink)? {

@@ -2,14 +2,15 @@
 //! The client's side of a stream: frames into its socket, never waiting for it.
 //!
 //! A piece goes from the guest's pages into the socket's buffer with one `write(2)`: the kernel copies it, this program does
-//! not. While that happens the guest may write over it, so the frame behind it says whether it did (`sure`, `torn`). What the
-//! socket does not take is copied here at once, so that nothing of the guest is needed any more when the client reads on:
-//! there is at most one frame of it.
+//! not. While that happens the guest may write over it, so the frame behind it says whether it did (`sure`, `torn`). A piece
+//! is only begun when the socket has room for a whole frame. Should it not take all of one, the rest is copied here at
+//! once, so that nothing of the guest is needed any more when the client reads on: there is at most one frame of it.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use vesper_relay_mirror::{Outlet, Piece, WriteError};
 use vesper_stream::Frame;
@@ -68,6 +69,20 @@ impl<'a> Sink<'a> {
         bytes.shrink_to(KEPT);
         *sent = 0;
         Ok(true)
+    }
+
+    /// Whether there is room for a frame: the kernel calls a socket writable when three quarters of its buffer are free.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn has_room(&self) -> io::Result<bool> {
+        let mut socket = [PollFd::new(self.socket, PollFlags::POLLOUT)];
+        match poll(&mut socket, PollTimeout::ZERO) {
+            // An error of the socket is room, too: the next call that sends tells it.
+            Ok(_) => Ok(socket[0].any() == Some(true)),
+            Err(Errno::EINTR) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     fn put(&mut self, frame: &Frame) {
