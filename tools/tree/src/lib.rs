@@ -13,11 +13,12 @@
 //! | [`Tree`] | mounting, what is shown, unmounting |
 //! | `table` | guests, channels and the numbers of their files |
 //! | `files` | open files |
-//! | `waiting` | reads and polls that wait for a guest |
+//! | `waiting`, `signals` | reads and polls that wait for a guest; whether a reader is interrupted |
 //! | `serve` | the kernel's questions |
 
 mod files;
 mod serve;
+mod signals;
 mod table;
 mod waiting;
 

@@ -98,7 +98,7 @@ impl Filesystem for Files {
 
     fn read(
         &self,
-        _: &Request,
+        request: &Request,
         _: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -111,7 +111,7 @@ impl Filesystem for Files {
         match file.read(offset, size as usize) {
             Read::Bytes(bytes) => reply.data(&bytes),
             Read::Nothing if flags.0 & libc::O_NONBLOCK != 0 => reply.error(Errno::EAGAIN),
-            Read::Nothing => self.waiting.read(file, size as usize, reply),
+            Read::Nothing => self.waiting.read(file, size as usize, request.pid(), reply),
         }
     }
 

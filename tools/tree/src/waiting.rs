@@ -2,8 +2,8 @@
 //! Reads and polls that wait for a guest, and the thread that answers them.
 //!
 //! A process that is killed while it reads is held by the kernel until the read is answered, and the library does not
-//! hand on that it was interrupted. So a read waits for a second at most and is then answered EINTR, as if by a signal:
-//! `cat` and every runtime begin it again.
+//! hand on that it was interrupted. So once a second it is looked whether a signal waits for the reader, and if so the
+//! read is answered EINTR; one that nobody interrupts waits for as long as the guest does.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use fuser::{Errno, PollNotifier, ReplyData};
 
 use crate::files::{File, Read};
+use crate::signals;
 
-/// Longest wait of one read.
-const WAIT: Duration = Duration::from_secs(1);
+/// How often it is looked whether a read is interrupted.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What waits.
 #[derive(Default)]
@@ -36,7 +37,10 @@ struct State {
 struct Parked {
     file: Arc<File>,
     size: usize,
-    until: Instant,
+    /// The thread that reads.
+    thread: u32,
+    /// When it is looked whether it is interrupted.
+    look_at: Instant,
     reply: ReplyData,
 }
 
@@ -56,9 +60,9 @@ impl Waiting {
         Ok(waiting)
     }
 
-    /// Answers the read when there is something, or after a while.
-    pub(crate) fn read(self: &Arc<Self>, file: Arc<File>, size: usize, reply: ReplyData) {
-        self.state().reads.push(Parked { file, size, until: Instant::now() + WAIT, reply });
+    /// Answers the read when there is something, or when the thread that reads is interrupted.
+    pub(crate) fn read(self: &Arc<Self>, file: Arc<File>, size: usize, thread: u32, reply: ReplyData) {
+        self.state().reads.push(Parked { file, size, thread, look_at: Instant::now() + LOOK, reply });
         self.clone().wake();
     }
 
@@ -82,8 +86,8 @@ impl Waiting {
         let mut state = self.state();
         loop {
             if !state.woken {
-                let next = state.reads.iter().map(|parked| parked.until).min();
-                state = match next.map(|until| until.saturating_duration_since(Instant::now())) {
+                let next = state.reads.iter().map(|parked| parked.look_at).min();
+                state = match next.map(|at| at.saturating_duration_since(Instant::now())) {
                     None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
                     Some(left) => {
                         self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
@@ -107,14 +111,21 @@ impl Waiting {
 impl Parked {
     /// Answers it, or gives it back to wait on.
     fn attempt(self, waker: &Waker) -> Option<Self> {
-        let Parked { file, size, until, reply } = self;
+        let Parked { file, size, thread, mut look_at, reply } = self;
         let seen = generation(&file);
         match file.read(0, size) {
             Read::Bytes(bytes) => reply.data(&bytes),
-            Read::Nothing if until <= Instant::now() => reply.error(Errno::EINTR),
             Read::Nothing => {
+                let now = Instant::now();
+                if look_at <= now {
+                    if signals::interrupt(thread) {
+                        reply.error(Errno::EINTR);
+                        return None;
+                    }
+                    look_at = now + LOOK;
+                }
                 wake_after(&file, seen, waker);
-                return Some(Self { file, size, until, reply });
+                return Some(Self { file, size, thread, look_at, reply });
             }
         }
         None
