@@ -15,7 +15,8 @@
 enum { ERROR = 1 };
 
 static const char schema[] =
-	"error device:str major:u32 minor:u32 op:str sector:u64 bytes:u32 "
+	"error event=block-error subject=device "
+	"device:str major:u32 minor:u32 op:str sector:u64 bytes:u32 "
 	"error:s32\n";
 
 static struct probe probe;

@@ -28,9 +28,12 @@
 enum { HUNG_TASK = 1, SOFT_LOCKUP, RCU_STALL };
 
 static const char schema[] =
-	"hung_task pid:u32 comm:str seconds:u32 stack:str\n"
-	"soft_lockup cpu:u32 pid:u32 comm:str stack:str\n"
-	"rcu_stall cpu:u32 pid:u32 comm:str flavour:str kind:str stack:str\n";
+	"hung_task event=process-stuck subject=pid "
+	"pid:u32 comm:str seconds:u32 stack:str\n"
+	"soft_lockup event=process-stuck subject=cpu "
+	"cpu:u32 pid:u32 comm:str stack:str\n"
+	"rcu_stall event=process-stuck subject=cpu "
+	"cpu:u32 pid:u32 comm:str flavour:str kind:str stack:str\n";
 
 #define STACK_BYTES	2000
 

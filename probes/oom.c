@@ -18,7 +18,8 @@
 enum { KILL = 1 };
 
 static const char schema[] =
-	"kill pid:u32 comm:str uid:u32 score_adj:s16 "
+	"kill event=guest-oom subject=pid "
+	"pid:u32 comm:str uid:u32 score_adj:s16 "
 	"virtual_kib:u64 rss_kib:u64 anon_kib:u64 file_kib:u64 shmem_kib:u64 "
 	"asker_pid:u32 asker_comm:str order:s32 gfp:x64 cgroup:u8\n";
 

@@ -28,8 +28,10 @@
 enum { PANIC = 1, OOPS };
 
 static const char schema[] =
-	"panic! cpu:u32 pid:u32 comm:str message:str stack:str log:str\n"
-	"oops cpu:u32 pid:u32 comm:str message:str stack:str log:str\n";
+	"panic! event=guest-panic "
+	"cpu:u32 pid:u32 comm:str message:str stack:str log:str\n"
+	"oops event=guest-oops "
+	"cpu:u32 pid:u32 comm:str message:str stack:str log:str\n";
 
 /* The most that last words take, and what of it message and stack may have. */
 #define REPORT_BYTES	4000

@@ -21,9 +21,11 @@
 enum { SIGNAL = 1, EXIT };
 
 static const char schema[] =
-	"signal pid:u32 comm:str sig:u32 code:s32 result:str "
+	"signal explains=process-killed subject=pid "
+	"pid:u32 comm:str sig:u32 code:s32 result:str "
 	"sender_pid:u32 sender_comm:str sender_uid:u32\n"
-	"exit pid:u32 comm:str status:u32 sig:u32\n";
+	"exit event=process-killed subject=pid "
+	"pid:u32 comm:str status:u32 sig:u32\n";
 
 static struct probe probe;
 

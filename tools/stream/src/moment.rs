@@ -2,9 +2,10 @@
 //! dom0's real time.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::frame::Clock;
 
@@ -50,6 +51,56 @@ impl Serialize for Moment {
     }
 }
 
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// It is not as a [`Moment`] is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no moment: YYYY-MM-DDTHH:MM:SS.NNNNNNNNNZ is wanted")]
+pub struct NoMoment;
+
+impl FromStr for Moment {
+    type Err = NoMoment;
+
+    /// As it is shown: UTC, with any number of digits behind the point up to nine.
+    fn from_str(text: &str) -> Result<Self, NoMoment> {
+        let (whole, fraction) =
+            text.strip_suffix('Z').and_then(|text| text.split_once('.')).ok_or(NoMoment)?;
+        let number = |from: usize, to: usize| {
+            let digits =
+                whole.get(from..to).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+            digits.and_then(|digits| digits.parse::<u64>().ok()).ok_or(NoMoment)
+        };
+        let shape: String = whole.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        if shape != "0000-00-00T00:00:00" || fraction.is_empty() || fraction.len() > 9 {
+            return Err(NoMoment);
+        }
+        let days = days(number(0, 4)?, number(5, 7)?, number(8, 10)?).ok_or(NoMoment)?;
+        let seconds = days * DAY + number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
+        if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(NoMoment);
+        }
+        let nanos: u64 = format!("{fraction:0<9}").parse().map_err(|_| NoMoment)?;
+        let nanos = seconds.checked_mul(SECOND).and_then(|whole| whole.checked_add(nanos));
+        nanos.map(|nanos| Self { nanos }).ok_or(NoMoment)
+    }
+}
+
+/// The other way round (the same, `days_from_civil`).
+fn days(year: u64, month: u64, day: u64) -> Option<u64> {
+    if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let year_of_era = year % 400;
+    let day_of_era =
+        year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + (153 * month + 2) / 5 + day - 1;
+    Some(year / 400 * 146_097 + day_of_era - 719_468)
+}
+
 /// Year, month and day of a number of days since 1970. Counted in eras of 400 years that begin on a 1 March, so that the
 /// leap day is the last of its year (Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`).
 fn date(days: u64) -> (u64, u64, u64) {
@@ -84,6 +135,26 @@ mod tests {
             let moment = Moment { nanos: seconds * SECOND + 12_345_678 };
             assert_eq!(moment.to_string(), format!("{text}.012345Z"));
             assert_eq!(format!("{moment:#}"), format!("{text}.012345678Z"));
+            assert_eq!(format!("{moment:#}").parse(), Ok(moment));
+        }
+    }
+
+    #[test]
+    fn what_is_no_moment_is_refused() {
+        let good = "2026-03-01T12:34:56.5Z";
+        assert_eq!(good.parse::<Moment>().unwrap().to_string(), "2026-03-01T12:34:56.500000Z");
+        for bad in [
+            "",
+            "2026-03-01T12:34:56Z",
+            "2026-03-01T12:34:56.Z",
+            "2026-03-01T12:34:56.+5Z",
+            "2026-03-01 12:34:56.5Z",
+            "1969-12-31T23:59:59.5Z",
+            "2026-13-01T12:34:56.5Z",
+            "9999-03-01T12:34:56.5Z",
+            "é026-03-01T12:34:56.5Z",
+        ] {
+            assert_eq!(bad.parse::<Moment>(), Err(NoMoment), "{bad}");
         }
     }
 

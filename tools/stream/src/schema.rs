@@ -3,11 +3,12 @@
 //!
 //! ```text
 //! # comments are not counted
-//! panic! cpu:u32 pid:u32 comm:str message:str stack:str log:str
+//! panic! event=guest-panic cpu:u32 pid:u32 comm:str message:str stack:str log:str
 //! signal pid:u32 comm:str sig:u32 sender_pid:u32 sender_comm:str
 //! ```
 //!
-//! A line that cannot be read keeps its number, so that the other events mean what they say.
+//! A line that cannot be read keeps its number, so that the other events mean what they say. Words with `=` are attributes: what
+//! dom0 makes of such a record. Those that are not known are passed over.
 
 /// The events of a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,12 +17,18 @@ pub struct Schema {
 }
 
 /// One kind of record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Event {
     /// Its name.
     pub name: String,
     /// It reports the end of the guest.
     pub fatal: bool,
+    /// `event=`: each record is an event of this kind, for dom0 to act on (`docs/events.md`).
+    pub raises: Option<String>,
+    /// `explains=`: a record tells more of an event of this kind that has the same subject.
+    pub explains: Option<String>,
+    /// `subject=`: the field that says what such an event is about; two with the same value are one.
+    pub subject: Option<String>,
     /// What its payload holds, in this order.
     pub fields: Vec<Field>,
 }
@@ -63,6 +70,12 @@ pub enum Problem {
     /// Two fields have this name.
     #[error("it has two fields of the name {0}")]
     Twice(String),
+    /// Not `NAME=VALUE`, or there already.
+    #[error("{0:?} is no attribute, or a second one of that name: NAME=VALUE, the value [a-z0-9_-]{{1,32}}")]
+    Attribute(String),
+    /// No field has the name that `subject=` has.
+    #[error("its subject {0:?} is none of its fields")]
+    Subject(String),
 }
 
 impl Schema {
@@ -82,6 +95,11 @@ impl Schema {
         self.events.iter().flatten()
     }
 
+    /// The same, with their numbers.
+    pub fn numbered(&self) -> impl Iterator<Item = (u16, &Event)> {
+        (1..=u16::MAX).zip(&self.events).filter_map(|(number, event)| Some((number, event.as_ref().ok()?)))
+    }
+
     /// What cannot be read, with the number that the event would have.
     pub fn problems(&self) -> impl Iterator<Item = (usize, &Problem)> {
         self.events.iter().enumerate().filter_map(|(at, event)| Some((at + 1, event.as_ref().err()?)))
@@ -95,15 +113,40 @@ fn event(line: &str) -> Result<Event, Problem> {
     if !is_name(name) {
         return Err(Problem::Event(first.into()));
     }
-    let mut fields: Vec<Field> = Vec::new();
+    let mut event = Event { name: name.into(), fatal: first.ends_with('!'), ..Event::default() };
     for word in words {
+        if let Some((name, value)) = word.split_once('=') {
+            event.attribute(name, value).ok_or_else(|| Problem::Attribute(word.into()))?;
+            continue;
+        }
         let field = field(word)?;
-        if fields.iter().any(|other| other.name == field.name) {
+        if event.fields.iter().any(|other| other.name == field.name) {
             return Err(Problem::Twice(field.name));
         }
-        fields.push(field);
+        event.fields.push(field);
     }
-    Ok(Event { name: name.into(), fatal: first.ends_with('!'), fields })
+    match &event.subject {
+        Some(subject) if !event.fields.iter().any(|field| field.name == *subject) => {
+            Err(Problem::Subject(subject.clone()))
+        }
+        _ => Ok(event),
+    }
+}
+
+impl Event {
+    /// Takes an attribute in.
+    fn attribute(&mut self, name: &str, value: &str) -> Option<()> {
+        if !is_name(name) || !is_value(value) {
+            return None;
+        }
+        let known = match name {
+            "event" => &mut self.raises,
+            "explains" => &mut self.explains,
+            "subject" => &mut self.subject,
+            _ => return Some(()),
+        };
+        known.replace(value.into()).is_none().then_some(())
+    }
 }
 
 fn field(word: &str) -> Result<Field, Problem> {
@@ -135,6 +178,12 @@ fn is_name(text: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
+/// `[a-z0-9_-]{1,32}`.
+fn is_value(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    (1..=32).contains(&text.len()) && text.bytes().all(fits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +205,17 @@ mod tests {
     }
 
     #[test]
+    fn attributes_say_what_dom0_makes_of_a_record() {
+        let schema =
+            Schema::parse("kill event=guest-oom colour=red subject=pid pid:u32\nsig explains=x_y pid:u32");
+        let kill = schema.event(1).unwrap();
+        assert_eq!((kill.raises.as_deref(), kill.subject.as_deref()), (Some("guest-oom"), Some("pid")));
+        assert_eq!((kill.explains.as_deref(), kill.fields.len()), (None, 1));
+        let signal = schema.event(2).unwrap();
+        assert_eq!((signal.raises.as_deref(), signal.explains.as_deref()), (None, Some("x_y")));
+    }
+
+    #[test]
     fn a_line_that_is_no_event_says_why() {
         let long = "x".repeat(33);
         let table = [
@@ -169,6 +229,12 @@ mod tests {
             ("a :u8", "\":u8\" is no field"),
             ("a b:u128", "\"b:u128\" has a type"),
             ("a b:u8 b:str", "two fields of the name b"),
+            ("a event= b:u8", "\"event=\" is no attribute"),
+            ("a =x", "\"=x\" is no attribute"),
+            ("a event=X", "\"event=X\" is no attribute"),
+            ("a event=x=y", "\"event=x=y\" is no attribute"),
+            ("a event=x event=x", "a second one of that name"),
+            ("a subject=b c:u8", "its subject \"b\" is none of its fields"),
         ];
         for (line, wanted) in table {
             let said = event(line).expect_err(line).to_string();
