@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! All guests: who is meant, serial numbers, and what is due.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use vesper_api::GuestRef;
+
+use crate::guest::{Guest, Serials};
+use crate::journal::{Kept, Place};
+use crate::{Event, Report, Source, Who};
+
+pub use crate::guest::Told;
+
+/// How long a guest that is gone is remembered: what was saved of it is told by then.
+const GONE_NS: u64 = 60_000_000_000;
+/// Guests of a predecessor's that are remembered until they are seen again.
+const RESTORED_MAX: usize = 1024;
+
+/// The faults of all guests. `now_ns` is always the real-time clock.
+#[derive(Debug)]
+pub struct Book {
+    /// A domain's number is used again, its UUID is not at the same time.
+    guests: BTreeMap<(u16, String), Guest>,
+    serials: Serials,
+    told: Vec<Told>,
+}
+
+impl Book {
+    /// With nothing told yet, except what a predecessor did.
+    pub fn new(kept: &Kept, now_ns: u64) -> Self {
+        let mut book = Self { guests: BTreeMap::new(), serials: Serials(kept.next), told: Vec::new() };
+        // In the order in which it happened, since a guest's other boot begins anew.
+        let (before, after) =
+            kept.events.split_at(kept.events.partition_point(|e| e.serial < kept.places_at));
+        before.iter().for_each(|event| book.restore(event, now_ns));
+        for place in &kept.places {
+            let guest = GuestRef { domid: place.domid, name: String::new(), uuid: place.uuid.clone() };
+            let (export, cpu, seq) = (place.export, place.cpu, place.seq);
+            let source = Source { channel: String::new(), export, cpu, seq, last_words: false };
+            if let Some(guest) = book.restored(Who::new(guest, place.boot_id.clone()), now_ns) {
+                guest.has_read(&source);
+            }
+        }
+        after.iter().for_each(|event| book.restore(event, now_ns));
+        book
+    }
+
+    fn restore(&mut self, event: &Event, now_ns: u64) {
+        let who = Who::new(event.guest.clone(), event.boot_id.clone());
+        if let Some(guest) = self.restored(who, now_ns) {
+            guest.restore(event.clone());
+        }
+    }
+
+    fn restored(&mut self, who: Who, now_ns: u64) -> Option<&mut Guest> {
+        let key = (who.guest.domid, who.guest.uuid.clone());
+        if self.guests.len() >= RESTORED_MAX && !self.guests.contains_key(&key) {
+            return None;
+        }
+        let guest = self.guests.entry(key).or_insert_with(|| Guest::new(who.clone()));
+        guest.is(&who);
+        // Unless it is seen again.
+        guest.forget_at = Some(now_ns + GONE_NS);
+        Some(guest)
+    }
+
+    /// A guest is there, or is another boot of itself.
+    pub fn is_there(&mut self, who: &Who) {
+        self.guest(who);
+    }
+
+    /// A record was looked at. False: that was done before, maybe by a predecessor.
+    pub fn has_read(&mut self, who: &Who, source: &Source) -> bool {
+        self.guest(who).has_read(source)
+    }
+
+    /// Something happened.
+    pub fn report(&mut self, who: &Who, report: Report, now_ns: u64) {
+        let (guest, serials) = self.parts(who);
+        let told = guest.report(report, now_ns, serials);
+        self.told.extend(told);
+    }
+
+    /// Something tells more of an event of the report's kind.
+    pub fn explain(&mut self, who: &Who, report: Report, now_ns: u64) {
+        self.guest(who).explain(report, now_ns);
+    }
+
+    /// A guest that was hung beats again.
+    pub fn recovered(&mut self, who: &Who) {
+        let (guest, serials) = self.parts(who);
+        let told = guest.recovered(serials);
+        self.told.extend(told);
+    }
+
+    /// What a guest recorded last is in a directory.
+    pub fn saved(&mut self, guest: &GuestRef, dir: &Path) {
+        let key = (guest.domid, guest.uuid.clone());
+        if let Some(guest) = self.guests.get_mut(&key) {
+            self.told.extend(guest.saved(dir, &mut self.serials));
+        }
+    }
+
+    /// There is no such domain any more.
+    pub fn is_gone(&mut self, guest: &GuestRef, now_ns: u64) {
+        if let Some(guest) = self.guests.get_mut(&(guest.domid, guest.uuid.clone())) {
+            guest.tick(now_ns, true, &mut self.serials, &mut self.told);
+            guest.forget_at = Some(now_ns + GONE_NS);
+        }
+    }
+
+    /// Lets time pass. Returns when to be called again.
+    pub fn tick(&mut self, now_ns: u64) -> Option<u64> {
+        self.guests.retain(|_, guest| guest.forget_at.is_none_or(|at| at > now_ns));
+        for guest in self.guests.values_mut() {
+            guest.tick(now_ns, false, &mut self.serials, &mut self.told);
+        }
+        self.guests.values().filter_map(Guest::next_ns).min()
+    }
+
+    /// Takes what is to be told, in this order.
+    pub fn told(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// What a successor must know beside the events.
+    pub fn kept(&self) -> (u64, Vec<Place>) {
+        let places = self.guests.iter().flat_map(|((domid, uuid), guest)| {
+            let boot_id = guest.boot_id().map(str::to_owned);
+            guest.places().map(move |(export, cpu, seq)| Place {
+                domid: *domid,
+                uuid: uuid.clone(),
+                boot_id: boot_id.clone(),
+                export,
+                cpu,
+                seq,
+            })
+        });
+        (self.serials.0, places.collect())
+    }
+
+    fn guest(&mut self, who: &Who) -> &mut Guest {
+        self.parts(who).0
+    }
+
+    fn parts(&mut self, who: &Who) -> (&mut Guest, &mut Serials) {
+        let key = (who.guest.domid, who.guest.uuid.clone());
+        let guest = self.guests.entry(key).or_insert_with(|| Guest::new(who.clone()));
+        guest.is(who);
+        guest.forget_at = None;
+        (guest, &mut self.serials)
+    }
+}
