@@ -20,12 +20,11 @@ mod stream;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use options::{Command, Format, Options};
 use vesper_api::{Done, Failure, Reply};
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = Options::read();
     let format = if options.json { Format::Json } else { Format::Text };
     let socket = &options.socket;
     let done = match &options.command {

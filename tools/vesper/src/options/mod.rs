@@ -4,6 +4,7 @@
 mod probe;
 mod stream;
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,30 @@ pub(crate) struct Options {
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Options {
+    /// The command line of this process; if it is wrong, or asks for help, the process ends here.
+    pub(crate) fn read() -> Self {
+        let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+        let plain =
+            || std::env::var_os(vesper_api::SOCKET_VARIABLE).is_none().then(|| Self::plain_load(&words));
+        plain().flatten().unwrap_or_else(Self::parse)
+    }
+
+    /// `insmod` without an option, read without the parser: to make that takes longer than all else that is done here for
+    /// a load, and a load is what is waited for. What is not as plain as that is the parser's.
+    fn plain_load(words: &[OsString]) -> Option<Self> {
+        let words: Vec<&str> = words.iter().map(|word| word.to_str()).collect::<Option<_>>()?;
+        let ["insmod", dom, file, args @ ..] = &words[..] else { return None };
+        if words.iter().any(|word| word.is_empty() || word.starts_with('-')) {
+            return None;
+        }
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let command =
+            Command::Insmod { dom: (*dom).into(), file: file.into(), args, limit: Limit { timeout: None } };
+        Some(Self { socket: vesper_api::SOCKET.into(), json: false, command })
+    }
 }
 
 #[derive(Subcommand)]
@@ -257,6 +282,36 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Options::command().debug_assert();
+    }
+
+    #[test]
+    fn a_plain_load_is_what_the_parser_makes_of_it() {
+        let fields = |options: Options| match options.command {
+            Command::Insmod { dom, file, args, limit: Limit { timeout } } => {
+                (options.socket, options.json, dom, file, args, timeout)
+            }
+            other => panic!("{}", other.name()),
+        };
+        for line in
+            ["insmod 1 x.ko", "insmod web1 /lib/x.ko.xz answer=42 text=a-b", "insmod insmod x.ko help"]
+        {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let parsed = Options::try_parse_from([OsString::from("vesper")].into_iter().chain(words.clone()));
+            assert_eq!(fields(Options::plain_load(&words).expect(line)), fields(parsed.expect(line)));
+        }
+        for line in [
+            "",
+            "insmod",
+            "insmod 1",
+            "insmod 1 ",
+            "insmod 1 -x",
+            "insmod --json 1 x",
+            "insmod 1 x --",
+            "rmmod 1 x",
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert!(Options::plain_load(&words).is_none(), "{line:?}");
+        }
     }
 
     #[test]
