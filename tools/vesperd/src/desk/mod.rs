@@ -174,6 +174,25 @@ impl Desk {
         descriptor: impl FnOnce() -> Option<Foreign<OwnedFd>>,
         now: Instant,
     ) -> Result<Option<Done>, Failure> {
+        // Looked at already while xenstore is asked for the guest's name.
+        let image = match request {
+            Request::Insmod { .. } => descriptor().map(|file| self.images.prepare(file, self.image_bytes)),
+            _ => None,
+        };
+        let ordered = self.order_with(client, request, image, now);
+        if let (Err(_), Some(job)) = (&ordered, image) {
+            self.images.forget(job);
+        }
+        ordered
+    }
+
+    fn order_with(
+        &mut self,
+        client: ClientId,
+        request: Request,
+        image: Option<JobId>,
+        now: Instant,
+    ) -> Result<Option<Done>, Failure> {
         let info = resolve::resolve(&self.backend, request.dom().unwrap_or_default())?;
         let order = |what, timeout_ms: Option<u64>| -> Result<Order, Failure> {
             let timeout = timeout_ms.map_or(self.timeout, Duration::from_millis);
@@ -211,11 +230,10 @@ impl Desk {
                         .guest(view::guest_ref(&info))
                 })?;
                 let order = order(What::Load { args, module: file, bytes: 0 }, timeout_ms)?;
-                let Some(file) = descriptor() else {
+                let Some(job) = image else {
                     let message = "an insmod line needs the module's file beside it, as a descriptor";
                     return Err(Failure::new(ErrorKind::BadRequest, message));
                 };
-                let job = self.images.prepare(file, self.image_bytes);
                 self.preparing.insert(job, order);
                 Ok(None)
             }
