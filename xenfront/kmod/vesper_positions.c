@@ -203,6 +203,12 @@ EXPORT_SYMBOL_GPL(virtrelay_subbuf_start_callback);
 
 /* ---- what was written into the current sub-buffer ---- */
 
+static const void *place_of(const struct vesper_export *export,
+			    const struct rchan_buf *buf, size_t number)
+{
+	return buf->start + number % export->subbufs * export->subbuf_size;
+}
+
 /*
  * The head is read first and the count last: when both are of the same
  * sub-buffer, the offset between them is, too. Not in the middle of a switch,
@@ -226,7 +232,7 @@ bool vesper_publish(const struct vesper_export *export,
 	produced = READ_ONCE(buf->subbufs_produced);
 	if ((u32)produced != old >> 32 || offset > export->subbuf_size ||
 	    offset <= shown ||
-	    data != buf->start + produced % export->subbufs * export->subbuf_size)
+	    data != place_of(export, buf, produced))
 		return false;
 	return move_head(at, old, head_of(produced, offset));
 }
@@ -262,6 +268,21 @@ static void publish_all(const struct vesper_export *export,
 	vesper_publish(export, buffer);
 }
 
+/*
+ * Of a channel that was in use: relay asked for its current sub-buffer before, and
+ * does not ask again, so that has begun even if nothing was written into it yet.
+ */
+static void publish_found(const struct vesper_export *export,
+			  struct vesper_buffer *buffer)
+{
+	const struct rchan_buf *buf = buffer->buf;
+
+	publish_all(export, buffer);
+	if (buf->offset <= export->subbuf_size &&
+	    buf->data == place_of(export, buf, buf->subbufs_produced))
+		publish_begun(buffer->positions);
+}
+
 /* Where its writer cannot be at work meanwhile. */
 static void publish_here(void *data)
 {
@@ -269,7 +290,7 @@ static void publish_here(void *data)
 	struct vesper_buffer *buffer = buffer_of(export, smp_processor_id());
 
 	if (buffer)
-		publish_all(export, buffer);
+		publish_found(export, buffer);
 }
 
 /* CPUs neither come nor go. */
@@ -282,7 +303,7 @@ void vesper_publish_first(struct vesper_export *export)
 		struct vesper_buffer *buffer = export->buffer[cpu];
 
 		if (buffer && !cpu_online(cpu) && !export->chan->is_global)
-			publish_all(export, buffer);
+			publish_found(export, buffer);
 	}
 }
 
