@@ -260,7 +260,7 @@ impl Open<'_> {
 }
 
 impl Link for Open<'_> {
-    fn map(&mut self, _offer: &Offer) -> Result<Mapped, Refusal> {
+    fn map(&mut self) -> Result<Mapped, Refusal> {
         let (Asked::Export(export), Some(descriptor)) = (&self.asked, &self.descriptor) else {
             return Err(Refusal::Unusable("nothing was offered".into()));
         };

@@ -66,7 +66,7 @@ impl Listener {
         match self.held.get_mut(&number) {
             Some(held) if held.is_mapped() => return Err(Refusal::Exists(held.export.name.clone())),
             Some(held) if held.is_first_part(&offer) => {
-                let Mapped { regions, .. } = link.map(&offer)?;
+                let Mapped { regions, .. } = link.map()?;
                 held.resume(0, regions)?;
                 log::info!("{}: export {number} ({}) is shared again", self.label, offer.name);
                 return Ok(());
@@ -83,7 +83,7 @@ impl Listener {
             None => {}
         }
         let hold = self.hold(&offer, true)?;
-        let mapped = link.map(&offer)?;
+        let mapped = link.map()?;
         let name = offer.name.clone();
         let held = Held::new(number, offer, mapped, hold, self.lag_limit)?;
         let label = &self.label;
@@ -100,12 +100,12 @@ impl Listener {
         let held = self.held.get(&number).filter(|held| held.is_mapped()).ok_or(Refusal::Unknown(number))?;
         match held.check_part(&offer)? {
             Some(part) => {
-                let Mapped { regions, .. } = link.map(&offer)?;
+                let Mapped { regions, .. } = link.map()?;
                 self.held.get_mut(&number).expect("just found").resume(part, regions)
             }
             None => {
                 let hold = self.hold(&offer, false)?;
-                let Mapped { regions, .. } = link.map(&offer)?;
+                let Mapped { regions, .. } = link.map()?;
                 self.held.get_mut(&number).expect("just found").extend(offer, regions, hold)
             }
         }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use vesper_ring::wire::listener::{RecordHeader, record_flags};
+use vesper_ring::wire::listener::RecordHeader;
 use vesper_ring::wire::{bytes_of, from_bytes};
 
 /// Most bytes of a record that are kept.
@@ -88,7 +88,7 @@ pub(super) fn walk(
             return Walked { bytes: len, records };
         };
         let name = events.0.get(&header.event);
-        if (header.flags & record_flags::FATAL != 0 || name.is_some())
+        if (header.fatal() || name.is_some())
             && let Some(mut record) = copy(at, (header.bytes as usize).min(KEPT))
         {
             // What is told is what was looked at, even if the guest changed it in between.

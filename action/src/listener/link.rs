@@ -143,7 +143,7 @@ pub trait Link {
     ///
     /// # Errors
     /// [`Refusal::Unusable`] or [`Refusal::Unmappable`]; nothing stays mapped then.
-    fn map(&mut self, offer: &Offer) -> Result<Mapped, Refusal>;
+    fn map(&mut self) -> Result<Mapped, Refusal>;
 
     /// Answers the request that is outstanding, which is then no longer so. Returns the host's clock when the answer
     /// was sent, nanoseconds.

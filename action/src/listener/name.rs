@@ -3,8 +3,10 @@
 
 use std::fmt;
 
-/// The paper's `modname`: 1 to 55 letters, digits, `_` and `-`, all ASCII. So it may stand in a path or on a terminal
-/// as it is.
+use vesper_ring::wire::{NAME_BYTES, listener};
+
+/// The paper's `modname`: 1 to 55 letters, digits, `_` and `-`, all ASCII, as [`listener::ExportName`] has it. So it may
+/// stand in a path or on a terminal as it is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExportName(String);
 
@@ -15,18 +17,17 @@ pub struct InvalidExportName(String);
 
 impl ExportName {
     /// Longest name, in bytes.
-    pub const MAX: usize = 55;
+    pub const MAX: usize = NAME_BYTES - 1;
 
     /// Checks a name.
     ///
     /// # Errors
     /// [`InvalidExportName`] with what was found.
     pub fn new(name: &str) -> Result<Self, InvalidExportName> {
-        let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-        if name.is_empty() || name.len() > Self::MAX || !name.bytes().all(good) {
-            return Err(InvalidExportName(name.chars().take(Self::MAX + 1).collect()));
+        match listener::ExportName::new(name) {
+            Ok(name) => Ok(Self(name.as_str().to_owned())),
+            Err(_) => Err(InvalidExportName(name.chars().take(Self::MAX + 1).collect())),
         }
-        Ok(Self(name.to_owned()))
     }
 
     /// The name.

@@ -1,68 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Records as `vesper_record()` lays them out (`vesper/relay.h` of the guest's module), little endian and packed.
-//!
-//! | offset | what |
-//! |---|---|
-//! | 0 | `u32` bytes of the whole record, this header included, a multiple of 8 |
-//! | 4 | `u16` number of the event in the schema, from 1 |
-//! | 6 | `u16` flags |
-//! | 8 | `u64` the guest's clock, nanoseconds |
-//! | 16 | `u64` sequence number of the buffer, from 0 |
-//! | 24 | payload, padded with zeros |
+//! Records as `vesper_record()` lays them out (`vesper/relay.h` of the guest's module): a [`Header`], then the payload,
+//! padded with zeros to a multiple of 8.
 
-use crate::value;
+use vesper_ring::wire::from_bytes;
+pub use vesper_ring::wire::listener::RecordHeader as Header;
 
 /// Bytes of a record's header.
-pub const HEADER: usize = 24;
+pub const HEADER: usize = size_of::<Header>();
 
-const URGENT: u16 = 1;
-const FATAL: u16 = 2;
-const TRUNCATED: u16 = 4;
-
-/// A record's header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
-    /// Bytes of the whole record.
-    pub bytes: u32,
-    /// Number of the event, from 1.
-    pub event: u16,
-    flags: u16,
-    /// The guest's clock, in nanoseconds.
-    pub time: u64,
-    /// Sequence number within the buffer.
-    pub seq: u64,
-}
-
-impl Header {
-    /// The header at the beginning of `bytes`; `None` if what is there cannot be one.
-    pub fn read(bytes: &[u8]) -> Option<Self> {
-        let mut rest = bytes.get(..HEADER)?;
-        let mut take = |width| value::unsigned(&mut rest, width);
-        let header = Self {
-            bytes: take(4)? as u32,
-            event: take(2)? as u16,
-            flags: take(2)? as u16,
-            time: take(8)?,
-            seq: take(8)?,
-        };
-        let length = header.bytes as usize;
-        (length >= HEADER && length.is_multiple_of(8) && header.event > 0).then_some(header)
-    }
-
-    /// The probe wanted dom0 to see it at once.
-    pub fn urgent(&self) -> bool {
-        self.flags & URGENT != 0
-    }
-
-    /// It reports the end of the guest.
-    pub fn fatal(&self) -> bool {
-        self.flags & FATAL != 0
-    }
-
-    /// Not all of it fitted.
-    pub fn truncated(&self) -> bool {
-        self.flags & TRUNCATED != 0
-    }
+/// The header at the beginning of `bytes`, which may be cut behind it; `None` if what is there cannot be one.
+pub fn header(bytes: &[u8]) -> Option<Header> {
+    let header: Header = from_bytes(bytes.get(..HEADER)?)?;
+    (header.fits(usize::MAX) && header.event > 0).then_some(header)
 }
 
 /// One record.
@@ -96,7 +45,7 @@ impl<'a> Iterator for Records<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let record = Header::read(self.0).and_then(|header| {
+        let record = header(self.0).and_then(|header| {
             let (record, rest) = self.0.split_at_checked(header.bytes as usize)?;
             self.0 = rest;
             Some(Record { header, payload: &record[HEADER..] })

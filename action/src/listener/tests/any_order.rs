@@ -54,16 +54,19 @@ fn step() -> impl Strategy<Value = Step> {
 struct Fake {
     /// Every export that was ever mapped.
     made: Vec<Export>,
+    /// What the outstanding request offers.
+    offered: Option<Offer>,
     /// The next mapping fails.
     broken: bool,
     told: Vec<Answer>,
 }
 
 impl Link for Fake {
-    fn map(&mut self, offer: &Offer) -> Result<Mapped, Refusal> {
+    fn map(&mut self) -> Result<Mapped, Refusal> {
         if std::mem::take(&mut self.broken) {
             return Err(Refusal::Unmappable("no such grant".into()));
         }
+        let offer = self.offered.as_ref().expect("only what is offered is mapped");
         let export = Export::new(offer.geometry, 0);
         let regions = export.regions();
         self.made.push(export);
@@ -157,6 +160,10 @@ fn play(steps: Vec<Step>) {
             }
         };
         if let Some(ask) = ask {
+            link.offered = match &ask {
+                Ask::Export { offer, .. } | Ask::Part { offer, .. } => Some(offer.clone()),
+                _ => None,
+            };
             listener.asked(ask, &mut link, now).unwrap();
             asked += 1;
             assert_eq!(link.told.len(), asked, "each is answered once");

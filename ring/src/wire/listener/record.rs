@@ -49,4 +49,19 @@ impl RecordHeader {
         let bytes = self.bytes as usize;
         bytes >= size_of::<Self>() && bytes <= left && bytes.is_multiple_of(8)
     }
+
+    /// The probe wanted dom0 to see it at once.
+    pub fn urgent(&self) -> bool {
+        self.flags & record_flags::URGENT != 0
+    }
+
+    /// It reports the end of the guest.
+    pub fn fatal(&self) -> bool {
+        self.flags & record_flags::FATAL != 0
+    }
+
+    /// Not all of it fitted.
+    pub fn truncated(&self) -> bool {
+        self.flags & record_flags::TRUNCATED != 0
+    }
 }

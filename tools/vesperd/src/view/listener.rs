@@ -4,7 +4,7 @@
 use nix::time::{ClockId, clock_gettime};
 use vesper_api::{BufferStatus, ChannelStatus, GuestChannels, Since};
 use vesper_stream::frame::{self, EndReason, Gone, GoneReason};
-use vesper_stream::{Header, Schema, record, text};
+use vesper_stream::{Schema, record, text};
 use vesper_xenback::action::listener::{ChannelInfo, Clock, DeadCause, Export, ExportEnd, FatalRecord};
 use vesper_xenback::{GuestInfo, ListenerInfo};
 
@@ -117,7 +117,7 @@ pub(crate) fn end_of(cause: DeadCause) -> (GoneReason, Option<&'static str>) {
 /// A record that reports a guest's end, in one line.
 pub(crate) fn cause(schema: Option<&str>, record: &FatalRecord) -> String {
     let schema = schema.map(Schema::parse).unwrap_or_default();
-    let line = match (schema.event(record.event), Header::read(&record.record)) {
+    let line = match (schema.event(record.event), record::header(&record.record)) {
         (Some(event), Some(_)) => text::summary(event, &record.record[record::HEADER..]),
         _ => format!("event {}", record.event),
     };
