@@ -15,31 +15,48 @@ check() {
 # run RECORDS: writes so many, waits until they are written.
 begin() { expect_status 0 vesper insmod 1 /usr/lib/vesper/probes/*/numbers.ko count=$1 subbuf_size=65536 n_subbufs=32 "$2"; }
 finished() { [ "$(guest 1 'cat /sys/module/vesper_numbers/parameters/run')" = N ]; }
+# follow FILE: the channel as a reader gets it that waits for more; ended when it has been told of the channel's end.
+mkfifo /tmp/follow
+follow() {
+  count-numbers < /tmp/follow > $1 &
+  reader=$!
+  vesper tail 1/numbers --format raw --follow > /tmp/follow 2> /tmp/follow.errors &
+  tail_pid=$!
+  wait_for 10 "the channel" grep -q "channel of" /tmp/follow.errors
+}
+followed() {
+  wait_for 60 "the channel's end" grep -q "was closed by its module" /tmp/follow.errors
+  tail -n 1 /tmp/follow.errors
+  kill $tail_pid
+  wait $reader
+}
 note "a fast reader"
 begin 6000000 run=0
-vesper tail 1/numbers --format raw --follow | count-numbers > /tmp/fast &
-reader=$!
+follow /tmp/fast
 guest 1 'echo 1 > /sys/module/vesper_numbers/parameters/run'
 wait_for 300 "6 million records" finished
 sleep 1
 all=$(written)
 expect_status 0 vesper rmmod 1 vesper_numbers
-wait $reader
+followed
 check /tmp/fast "fast"
 expect_equal "received, missing and lost at the end" $((received + missing + all - next)) 6000000
 note "a slow reader"
 begin 2000000 run=0
-vesper tail 1/numbers --format raw --follow | { while dd bs=4096 count=4 2> /dev/null | grep -c . > /dev/null; do break; done; usleep 3000000; cat; } > /dev/null &
-reader=$!
+follow /tmp/beside
+kill -STOP $tail_pid
 cat /run/vesper/1/numbers/cpu0 | { usleep 3000000; cat; } | count-numbers > /tmp/slow &
-second=$!
+slow=$!
 usleep 500000
 guest 1 'echo 1 > /sys/module/vesper_numbers/parameters/run'
 wait_for 300 "2 million records" finished
 sleep 1
 all=$(written)
 expect_status 0 vesper rmmod 1 vesper_numbers
-wait $reader; wait $second
+kill -CONT $tail_pid
+followed
+check /tmp/beside "stopped for a while"
+wait $slow
 check /tmp/slow "slow"
 expect_equal "received, missing and lost at the end" $((first + received + missing + all - next)) 2000000
 note "no reader, then one that is killed, then another"
