@@ -68,10 +68,13 @@ impl Listener {
             Some(held) if held.is_first_part(&offer) => {
                 let Mapped { regions, .. } = link.map()?;
                 held.resume(0, regions)?;
-                log::info!("{}: export {number} ({}) is shared again", self.label, offer.name);
+                let label = &self.label;
+                self.log_limit.line(log::Level::Info, now, || {
+                    format!("{label}: export {number} ({}) is shared again", offer.name)
+                });
                 return Ok(());
             }
-            Some(_) => self.end_one(number, ExportEnd::Lost),
+            Some(_) => self.end_one(number, ExportEnd::Lost, now),
             None => {}
         }
         let namesake =
@@ -79,7 +82,7 @@ impl Listener {
         match namesake {
             Some(other) if self.held[&other].is_mapped() => return Err(Refusal::Exists(offer.name)),
             // It ended while there was no connection.
-            Some(other) => self.end_one(other, ExportEnd::Lost),
+            Some(other) => self.end_one(other, ExportEnd::Lost, now),
             None => {}
         }
         let hold = self.hold(&offer, true)?;
@@ -122,7 +125,7 @@ impl Listener {
             return Err(Refusal::Unknown(number));
         }
         self.watch_to_the_end(number, now);
-        self.end_one(number, ExportEnd::Stopped);
+        self.end_one(number, ExportEnd::Stopped, now);
         Ok(())
     }
 }

@@ -220,7 +220,7 @@ impl Listener {
     /// ended.
     pub fn connected(&mut self, boot_id: Option<&str>, now: Instant) {
         if self.boot_id.as_deref() != boot_id || boot_id.is_none() {
-            self.end_all(ExportEnd::Lost);
+            self.end_all(ExportEnd::Lost, now);
             self.boot_id = boot_id.map(str::to_owned);
             self.heard = Heard::default();
             self.words.clear();
@@ -261,7 +261,7 @@ impl Listener {
         for number in self.held.keys().copied().collect::<Vec<_>>() {
             self.watch_to_the_end(number, now);
         }
-        self.end_all(why);
+        self.end_all(why, now);
         self.pulse = Pulse::default();
     }
 
@@ -318,7 +318,7 @@ impl Listener {
             let lost: Vec<u32> =
                 self.held.iter().filter(|(_, held)| !held.is_mapped()).map(|(number, _)| *number).collect();
             for number in lost {
-                self.end_one(number, ExportEnd::Lost);
+                self.end_one(number, ExportEnd::Lost, now);
             }
         }
         let lag = self.held.values().filter_map(|held| held.export.channel.tick(now)).min();
@@ -417,17 +417,19 @@ impl Listener {
         }
     }
 
-    fn end_one(&mut self, number: u32, why: ExportEnd) {
+    fn end_one(&mut self, number: u32, why: ExportEnd, now: Instant) {
         let Some(held) = self.held.remove(&number) else { return };
         held.export.channel.close();
         let name = held.export.name.clone();
-        log::info!("{}: export {number} ({name}) has ended: {why:?}", self.label);
+        let label = &self.label;
+        self.log_limit
+            .line(log::Level::Info, now, || format!("{label}: export {number} ({name}) has ended: {why:?}"));
         self.happened.push_back(Happening::Unexported { number, name, why });
     }
 
-    fn end_all(&mut self, why: ExportEnd) {
+    fn end_all(&mut self, why: ExportEnd, now: Instant) {
         while let Some((&number, _)) = self.held.first_key_value() {
-            self.end_one(number, why);
+            self.end_one(number, why, now);
         }
         self.return_by = None;
     }

@@ -124,10 +124,14 @@ impl Clients {
             Told::Notice(domid, notice) => {
                 let meant = (domid, ClientId::MIN)..=(domid, ClientId::MAX);
                 for (_, id) in self.readers.range(meant).copied().collect::<Vec<_>>() {
-                    if let Some(stream) = self.streams.get_mut(&id) {
-                        notify(stream, desk, &notice);
+                    let Some(stream) = self.streams.get_mut(&id) else { continue };
+                    notify(stream, desk, &notice);
+                    if stream.flow.is_hopeless() {
+                        log::warn!("domain {domid}: client {id} does not read, its stream is ended");
+                        self.part(epoll, desk, id);
+                    } else {
+                        self.stream(epoll, desk, id);
                     }
-                    self.stream(epoll, desk, id);
                 }
             }
         }
@@ -264,9 +268,7 @@ fn notify(stream: &mut Stream, desk: &Desk, notice: &Notice) {
         }
         Notice::Unexported(number, reason) => {
             if flow.ended(*number, *reason) {
-                log::warn!(
-                    "domain {domid}: a client does not read; a channel that has ended is given up for it"
-                );
+                log::warn!("domain {domid}: a client does not read; channels that end are given up for it");
             }
         }
         Notice::Words(words) => add_words(flow, words),

@@ -158,6 +158,25 @@ fn a_client_that_does_not_read_holds_up_neither_daemon_nor_others() {
     }
 }
 
+/// What is kept for it is bounded, although the guest shares and ends channels all day.
+#[test]
+fn a_client_that_never_reads_is_given_up() {
+    let world = World::new();
+    let guest = world.add_attached(1);
+    let probe = share(&world, &guest, &ChannelSpec::new("probe").schema(SCHEMA).sizes(64 << 10, 16));
+    let mut stuck = begin(&world, &follow("1"));
+    // More than its socket takes.
+    while write(&probe, 100) == 0 {}
+    probe.urgent(0);
+    for _ in 0..400 {
+        assert!(guest.relay().export(&ChannelSpec::new("short").schema(SCHEMA)).unwrap().stop());
+    }
+    stuck.read_to_end();
+    assert!(!stuck.has(|frame| matches!(frame, Frame::Gone(_))), "nothing has ended but its stream");
+    let mut another = begin(&world, &follow("1"));
+    assert!(another.until(caught_up));
+}
+
 /// A channel that does not overwrite waits for a reader, so a client that reads slowly gets everything; without one, the guest
 /// goes on and counts.
 #[test]

@@ -17,6 +17,10 @@ use super::source::Source;
 /// Channels that have ended and wait to be read by a client that does not: each keeps a copy of its buffers. Of more than
 /// these the oldest are given up; their sequence numbers still tell the client what it lost.
 const ENDED_MAX: usize = 8;
+/// The same in bytes of their buffers, if there is more than one.
+const ENDED_BYTES: u64 = 32 << 20;
+/// Channels that were given up and of which the client has yet to be told. With more it is given up itself.
+const GIVEN_UP_MAX: usize = 256;
 /// How often the guest's clock is looked at.
 const CLOCK: Duration = Duration::from_secs(1);
 /// Last words that wait; a guest has room for fewer.
@@ -65,6 +69,8 @@ pub(crate) struct Flow {
     time: u64,
     /// Readers have moved on since that was asked for.
     moved_on: bool,
+    /// A channel was given up.
+    gave_up: bool,
 }
 
 impl Flow {
@@ -84,6 +90,7 @@ impl Flow {
             turn: 0,
             time: 0,
             moved_on: false,
+            gave_up: false,
         }
     }
 
@@ -119,15 +126,29 @@ impl Flow {
         self.sources.iter_mut().for_each(Source::moved);
     }
 
-    /// A channel has ended. True: there are too many that the client has not read, and it is given up for it.
+    /// A channel has ended. True: for the first time there is more of that kind than is kept for a client, and the
+    /// oldest is given up for it.
     pub(crate) fn ended(&mut self, number: u32, reason: EndReason) -> bool {
         self.sources.iter_mut().filter(|source| source.is(number)).for_each(|source| source.end(reason));
-        let kept = |source: &&mut Source| source.has_ended() && !source.is_given_up();
-        let too_many = self.sources.iter_mut().filter(kept).count() > ENDED_MAX;
-        if too_many {
-            self.sources.iter_mut().find(kept).into_iter().for_each(Source::give_up);
+        let before = self.gave_up;
+        while let Some(oldest) = self.oldest_too_many() {
+            self.sources[oldest].give_up();
+            self.gave_up = true;
         }
-        too_many
+        self.gave_up && !before
+    }
+
+    /// The oldest channel that has ended and is kept, if too much is.
+    fn oldest_too_many(&self) -> Option<usize> {
+        let is_kept = |source: &Source| source.has_ended() && !source.is_given_up();
+        let kept: Vec<_> = self.sources.iter().filter(|source| is_kept(source)).map(Source::bytes).collect();
+        let too_large = kept.len() > 1 && kept.iter().sum::<u64>() > ENDED_BYTES;
+        (kept.len() > ENDED_MAX || too_large).then(|| self.sources.iter().position(is_kept))?
+    }
+
+    /// Whether the client is so far behind that nothing more can be kept for it.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.sources.iter().filter(|source| source.is_given_up()).count() > GIVEN_UP_MAX
     }
 
     /// The guest wrote last words.

@@ -125,9 +125,15 @@ impl Source {
         self.reason.is_some()
     }
 
+    /// Bytes of its buffers.
+    pub(crate) fn bytes(&self) -> u64 {
+        u64::from(self.export.subbuf_size) * u64::from(self.export.subbufs) * self.buffers.len() as u64
+    }
+
     /// Nothing more is read of it, so that what is kept for it can go.
     pub(crate) fn give_up(&mut self) {
         self.reading = Reading::GivenUp(self.status());
+        self.export.schema = None;
         for buffer in &mut self.buffers {
             (buffer.state, buffer.goal) = (State::Over, None);
         }

@@ -348,18 +348,23 @@ fn foreign_channels_take_turns() {
 fn channels_that_end_unread_are_given_up_beyond_a_bound() {
     let mut flow = flow(true);
     let mut channels = Vec::new();
-    let mut given_up = 0;
+    let mut first = Vec::new();
     for number in 1..=20 {
         let mut channel = Played::new(number, &format!("c{number}"), 1, WhenFull::Refuse);
         channel.record(0, number.into());
         channel.add_to(&mut flow, Start::Oldest);
         channel.channel.close();
-        given_up += u32::from(flow.ended(number, EndReason::Stopped));
+        if flow.ended(number, EndReason::Stopped) {
+            first.push(number);
+        }
         channels.push(channel);
     }
-    assert_eq!(given_up, 12);
+    assert_eq!(first, [9], "that there are too many is told once");
     assert_eq!(channels.iter().filter(|channel| channel.channel.has_readers()).count(), 8);
+    assert!(!flow.is_hopeless());
     let frames = Client::new(flow).all();
+    let schema = |frame: &Frame| matches!(frame, Frame::Export(export) if export.schema.is_some());
+    assert_eq!(frames.iter().filter(|(frame, _)| schema(frame)).count(), 8, "no text is kept for nothing");
     let ends: Vec<_> =
         frames
             .iter()
@@ -370,6 +375,39 @@ fn channels_that_end_unread_are_given_up_beyond_a_bound() {
     assert_eq!(ends.len(), 20);
     assert!(ends.iter().all(|(_, records)| *records == 1), "what was lost is told: {ends:?}");
     assert_eq!(kinds(&frames).iter().filter(|kind| **kind == "data").count(), 8);
+}
+
+#[test]
+fn large_channels_that_end_unread_are_given_up_sooner() {
+    let mut flow = flow(true);
+    let mut channels = Vec::new();
+    for number in 1..=6 {
+        let mut channel =
+            Played::with(number, &format!("c{number}"), 1, WhenFull::Refuse, 2 << 20, Some(SCHEMA));
+        channel.record(0, number.into());
+        channel.add_to(&mut flow, Start::Oldest);
+        channel.channel.close();
+        assert_eq!(flow.ended(number, EndReason::Stopped), number == 5, "8 MiB each: {number}");
+        channels.push(channel);
+    }
+    assert_eq!(channels.iter().filter(|channel| channel.channel.has_readers()).count(), 4);
+}
+
+/// A guest may share and end channels all day.
+#[test]
+fn a_client_that_never_reads_is_given_up_itself() {
+    let mut flow = flow(true);
+    let hopeless = (1..10_000).find(|&number| {
+        let channel = Played::new(number, &format!("c{number}"), 1, WhenFull::Refuse);
+        channel.add_to(&mut flow, Start::Oldest);
+        channel.channel.close();
+        flow.ended(number, EndReason::Stopped);
+        flow.is_hopeless()
+    });
+    assert_eq!(hopeless, Some(8 + 256 + 1));
+    let mut client = Client::new(flow);
+    client.all();
+    assert!(!client.stream.flow.is_hopeless(), "one that reads gets rid of them");
 }
 
 #[test]
