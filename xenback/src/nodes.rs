@@ -167,9 +167,14 @@ fn put_features(store: &dyn Store, tx: Tx, guest: DomId, limits: &Limits) -> Res
     Ok(())
 }
 
+/// The node with which the toolstack asks for the device to go.
+pub(crate) fn online(guest: DomId) -> String {
+    format!("{}/{ONLINE}", backend(guest))
+}
+
 /// Whether the toolstack asked for the device to go.
 pub(crate) fn is_offline(store: &dyn Store, guest: DomId) -> Result<bool, Error> {
-    Ok(read_opt(store, Tx::NONE, &format!("{}/{ONLINE}", backend(guest)))?.is_some_and(|value| value == b"0"))
+    Ok(read_opt(store, Tx::NONE, &online(guest))?.is_some_and(|value| value == b"0"))
 }
 
 /// The guests that may have a backend directory: those with a directory of their own among the backends.

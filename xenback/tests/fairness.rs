@@ -5,11 +5,11 @@ mod common;
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use common::{RawGuest, World};
+use common::{RawExport, RawGuest, World};
 use vesper_grant::{DomId, Host};
 use vesper_ring::wire::loader::{REPORT, Request};
 use vesper_xenback::{Backend, DeviceState, Event, Limits};
@@ -90,13 +90,23 @@ fn a_turn_ends_with_its_budget_and_the_next_takes_the_rest() {
     assert!(turns.starts_with(&[4, 4, 2]), "{turns:?}");
 }
 
-/// A store whose connection can be cut.
+/// A store whose connection can be cut, and that counts what is read.
 struct Cut {
     store: MemoryStore,
     cut: AtomicBool,
+    reads: AtomicUsize,
 }
 
 impl Cut {
+    /// In the place of the world's.
+    fn into(world: &mut World) -> Arc<Self> {
+        let store = world.store.as_domain(0).unwrap();
+        let cut = Arc::new(Self { store, cut: AtomicBool::new(false), reads: AtomicUsize::new(0) });
+        world.backend =
+            Backend::new(Arc::new(world.machine.clone()), cut.clone(), Limits::default()).unwrap();
+        cut
+    }
+
     fn alive(&self) -> Result<&MemoryStore, Error> {
         match self.cut.load(SeqCst) {
             false => Ok(&self.store),
@@ -107,6 +117,7 @@ impl Cut {
 
 impl Store for Cut {
     fn read(&self, tx: Tx, path: &str) -> Result<Vec<u8>, Error> {
+        self.reads.fetch_add(1, SeqCst);
         self.alive()?.read(tx, path)
     }
     fn write(&self, tx: Tx, path: &str, value: &[u8]) -> Result<(), Error> {
@@ -156,8 +167,7 @@ impl Store for Cut {
 #[test]
 fn a_lost_xenstore_costs_no_connection_and_dead_guests_are_still_noticed() {
     let mut world = World::new();
-    let cut = Arc::new(Cut { store: world.store.as_domain(0).unwrap(), cut: AtomicBool::new(false) });
-    world.backend = Backend::new(Arc::new(world.machine.clone()), cut.clone(), Limits::default()).unwrap();
+    let cut = Cut::into(&mut world);
     let mut stays = world.add_connected(1);
     let dies = world.add_connected(2);
     cut.cut.store(true, SeqCst);
@@ -182,4 +192,18 @@ fn a_lost_xenstore_costs_no_connection_and_dead_guests_are_still_noticed() {
     assert_eq!((world.device(1), world.info(1).counters.connections), (Some(DeviceState::Connected), 1));
     world.load_works(&mut stays);
     assert_eq!(world.backend.next_deadline(), None, "nothing is polled any more");
+}
+
+/// What is written down of an export changes a node that is watched; that must not have every device looked at.
+#[test]
+fn what_one_guest_shares_costs_no_look_at_the_others() {
+    let mut world = World::new();
+    let store = Cut::into(&mut world);
+    let _others: Vec<_> = (2..40).map(|id| world.add_connected(id)).collect();
+    let mut guest = world.add_listening(1);
+    let before = store.reads.load(SeqCst);
+    let mut export = RawExport::small(&guest, 1, "panic");
+    assert_eq!(guest.export(&mut world, &mut export), 0);
+    let reads = store.reads.load(SeqCst) - before;
+    assert!(reads < 10, "{reads} nodes were read");
 }

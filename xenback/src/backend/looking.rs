@@ -151,9 +151,6 @@ impl Backend {
 
     fn look_at_backend(&mut self, domid: DomId, now: Instant) -> Result<(), Error> {
         match self.guests.get(&domid).map(Guest::is_attached) {
-            Some(true) => {
-                self.visit(domid, now, Guest::look_at_own_nodes);
-            }
             // A directory that is still being made has no state yet; its watch fires again.
             Some(false) if self.has_state(domid)? => {
                 self.visit(domid, now, Guest::adopt).transpose()?;
@@ -162,7 +159,8 @@ impl Backend {
                 log::info!("domain {domid} is gone; removing what its device left in xenstore");
                 nodes::remove(&*self.store, domid, false)?;
             }
-            Some(false) | None => {}
+            // Its own watches tell of one that is attached, so that what one guest has written down costs no look at all.
+            Some(_) | None => {}
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use vesper_action::listener::{self, ExportEnd};
 use vesper_action::{Failure, LoadedModule};
 use vesper_ring::wire::xenbus::State;
 
-use super::{Churn, Context, Device, Fence, Guest, NOT_TAKEN_OVER, TakenOver, Then};
+use super::{Churn, Context, Device, Fence, Guest, NOT_TAKEN_OVER, TakenOver, Then, Watches};
 use crate::{Error, nodes};
 
 impl Guest {
@@ -86,14 +86,14 @@ impl Guest {
     pub(crate) fn adopt(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
         let (store, domid) = (context.store, self.domid);
         let frontend = nodes::frontend(domid);
-        let watch = store.watch(&format!("{frontend}/state"))?;
+        let watches = Watches::register(store, domid)?;
         // Before the first look, so that a change between it and the look is not missed.
-        watch.take_dirty();
+        watches.frontend.take_dirty();
         let ours = nodes::state(store, &nodes::backend(domid))?;
         let theirs = nodes::state(store, &frontend)?;
         let memory = nodes::load_memory(store, domid)?;
         self.device = Some(Device {
-            watch: Some(watch),
+            watches: Some(watches),
             state: ours,
             frontend: theirs,
             published: None,
@@ -130,20 +130,20 @@ impl Guest {
         Ok(())
     }
 
-    /// Looks at the frontend's state if its watch says that it changed.
+    /// Looks at what its watches say has changed.
     pub(crate) fn look_if_dirty(&mut self, context: &mut Context<'_>) {
-        let dirty = self
-            .device
-            .as_ref()
-            .and_then(|device| device.watch.as_ref())
-            .is_some_and(|watch| watch.take_dirty());
-        if dirty {
+        let Some(watches) = self.device.as_ref().and_then(|device| device.watches.as_ref()) else { return };
+        let (frontend, online) = (watches.frontend.take_dirty(), watches.online.take_dirty());
+        if frontend {
             self.look(context);
+        }
+        if online {
+            self.look_at_own_nodes(context);
         }
     }
 
     /// The toolstack may have asked for the device to go.
-    pub(crate) fn look_at_own_nodes(&mut self, context: &mut Context<'_>) {
+    fn look_at_own_nodes(&mut self, context: &mut Context<'_>) {
         let Some(device) = &mut self.device else { return };
         if device.then == Then::Remove {
             return;
@@ -165,7 +165,7 @@ impl Guest {
     /// xenstore is there again, maybe empty: watch anew, keep the connection, write what could not be written.
     pub(crate) fn new_store(&mut self, context: &mut Context<'_>) {
         let Some(device) = self.device.as_mut() else { return };
-        device.watch = None;
+        device.watches = None;
         (device.state_unwritten, device.memory_unwritten, device.listener_unwritten) = (true, true, true);
         self.try_again(context);
     }
@@ -182,14 +182,13 @@ impl Guest {
         let (domid, now) = (self.domid, context.now);
         let Some(device) = self.device.as_mut() else { return };
         device.retry_at = None;
-        if device.watch.is_none() {
-            match context.store.watch(&format!("{}/state", nodes::frontend(domid))) {
-                Ok(watch) => device.watch = Some(watch),
+        if device.watches.is_none() {
+            match Watches::register(context.store, domid) {
+                Ok(watches) => device.watches = Some(watches),
                 Err(error) => {
                     device.retry(now);
-                    self.log_limit.warn(now, || {
-                        format!("domain {domid}: the state of its frontend cannot be watched: {error}")
-                    });
+                    self.log_limit
+                        .warn(now, || format!("domain {domid}: its nodes cannot be watched: {error}"));
                     return;
                 }
             }

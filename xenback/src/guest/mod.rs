@@ -74,8 +74,8 @@ pub(crate) struct Guest {
 
 /// The guest's VESPER device.
 struct Device {
-    /// Dirty when the frontend's state changed. `None` while there is no xenstore.
-    watch: Option<Watch>,
+    /// `None` while there is no xenstore.
+    watches: Option<Watches>,
     /// Our state.
     state: State,
     /// The frontend's state when it was last looked at.
@@ -105,6 +105,23 @@ struct Device {
     state_unwritten: bool,
     /// When to try again what failed for want of xenstore or of a device.
     retry_at: Option<Instant>,
+}
+
+/// The watches of one device.
+struct Watches {
+    /// Dirty when the frontend's state changed.
+    frontend: Watch,
+    /// Dirty when the toolstack may have asked for the device to go.
+    online: Watch,
+}
+
+impl Watches {
+    fn register(store: &dyn Store, guest: DomId) -> Result<Self, vesper_xenstore::Error> {
+        Ok(Self {
+            frontend: store.watch(&format!("{}/state", nodes::frontend(guest)))?,
+            online: store.watch(&nodes::online(guest))?,
+        })
+    }
 }
 
 /// Which rings were a predecessor's and have not been looked into.
