@@ -8,7 +8,7 @@
  * the thread borrows an address space of its own for that, puts image and
  * arguments there and gives it back.
  *
- * Nothing here knows how the image came: vesper_image_append() gets the bytes.
+ * Nothing here knows how the image came: vesper_image_append() gets its pages.
  */
 #include <linux/fcntl.h>
 #include <linux/kmsg_dump.h>
@@ -31,8 +31,11 @@
 enum work { WORK_NONE, WORK_LOAD, WORK_UNLOAD };
 
 static struct {
-	/* Image, then arguments, then a zero. Private to this guest. */
-	u8 *bytes;
+	/*
+	 * Image, then arguments, then a zero, in pages that nobody else has. NULL:
+	 * not there yet.
+	 */
+	struct page **pages;
 	size_t image, args, filled;
 
 	/* Written before work is set; read by the loader thread after. */
@@ -61,19 +64,20 @@ int vesper_image_begin(u64 image_bytes, u32 args_bytes)
 {
 	u64 all = image_bytes + args_bytes + 1;
 
-	if (action.bytes || action.work != WORK_NONE)
+	if (action.pages || action.work != WORK_NONE)
 		return -EBUSY;
 	/*
-	 * A load holds it three times in the end: for the system call, the
-	 * kernel's copy, and the module. Without this, __vmalloc() and the page
-	 * faults of the loader thread would have others killed for memory.
+	 * A load holds it three times in the end: as it came, the kernel's copy,
+	 * and the module. Without this, the kernel's own __vmalloc() would have
+	 * others killed for memory.
 	 */
 	if (all < image_bytes ||
 	    PFN_UP(all) > max(si_mem_available(), 0L) / 3)
 		return -ENOMEM;
-	action.bytes = __vmalloc(all, GFP_KERNEL | __GFP_NOWARN |
-				 __GFP_RETRY_MAYFAIL);
-	if (!action.bytes)
+	action.pages = kvcalloc(PFN_UP(all), sizeof(*action.pages),
+				GFP_KERNEL | __GFP_NOWARN |
+				__GFP_RETRY_MAYFAIL);
+	if (!action.pages)
 		return -ENOMEM;
 	action.image = image_bytes;
 	action.args = args_bytes;
@@ -81,19 +85,47 @@ int vesper_image_begin(u64 image_bytes, u32 args_bytes)
 	return 0;
 }
 
-int vesper_image_append(const void *bytes, size_t count)
+static size_t image_pages(void)
 {
-	if (!action.bytes || count > action.image + action.args - action.filled)
+	return PFN_UP(action.image + action.args + 1);
+}
+
+int vesper_image_append(struct page *page, size_t count)
+{
+	if (!action.pages || offset_in_page(action.filled) ||
+	    count > action.image + action.args - action.filled)
 		return -EINVAL;
-	memcpy(action.bytes + action.filled, bytes, count);
+	action.pages[PFN_DOWN(action.filled)] = page;
 	action.filled += count;
 	return 0;
 }
 
 void vesper_image_drop(void)
 {
-	vfree(action.bytes);
-	action.bytes = NULL;
+	size_t i;
+
+	if (!action.pages)
+		return;
+	for (i = 0; i < image_pages(); i++)
+		if (action.pages[i])
+			__free_page(action.pages[i]);
+	kvfree(action.pages);
+	action.pages = NULL;
+}
+
+/* Puts the zero behind the arguments, on a page of its own if it needs one. */
+static int image_close(void)
+{
+	size_t end = action.image + action.args;
+	struct page **last = &action.pages[PFN_DOWN(end)];
+
+	if (!*last)
+		*last = alloc_page(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN |
+				   __GFP_RETRY_MAYFAIL);
+	if (!*last)
+		return -ENOMEM;
+	((u8 *)page_address(*last))[offset_in_page(end)] = 0;
+	return 0;
 }
 
 /* ---- the kernel's log during the work ---- */
@@ -183,39 +215,61 @@ static struct mm_struct *private_mm(void)
 	return mm;
 }
 
-static unsigned long private_map(size_t bytes)
+static unsigned long private_map(size_t bytes, unsigned long prot)
 {
-	return vm_mmap(NULL, 0, PAGE_ALIGN(bytes), PROT_READ | PROT_WRITE,
+	return vm_mmap(NULL, 0, PAGE_ALIGN(bytes), prot,
 		       MAP_ANONYMOUS | MAP_PRIVATE, 0);
+}
+
+/*
+ * The image at a user address, to be read: its own pages, held as long as they
+ * are mapped. A copy would cost a page fault for each, which on Xen PV takes
+ * longer than all else here.
+ */
+static unsigned long map_image(void)
+{
+	unsigned long left = image_pages();
+	struct vm_area_struct *vma;
+	unsigned long at;
+	int err = -ENOMEM;
+
+	at = private_map(left * PAGE_SIZE, PROT_READ);
+	if (IS_ERR_VALUE(at))
+		return at;
+	mmap_write_lock(current->mm);
+	vma = find_vma(current->mm, at);
+	if (vma)
+		err = vm_insert_pages(vma, at, action.pages, &left);
+	mmap_write_unlock(current->mm);
+	return err ? err : at;
 }
 
 static long call_init_module(void)
 {
-	size_t bytes = action.image + action.args + 1;
 	struct pt_regs regs = {};
 	unsigned long at;
+	int err;
 
 	/* It may have become less since the image began to come. */
-	if (2 * PFN_UP(bytes) > max(si_mem_available(), 0L))
+	if (2 * image_pages() > max(si_mem_available(), 0L))
 		return -ENOMEM;
-	at = private_map(bytes);
+	err = image_close();
+	if (err)
+		return err;
+	at = map_image();
 	if (IS_ERR_VALUE(at))
 		return at;
-	action.bytes[bytes - 1] = 0;
-	if (copy_to_user((void __user *)at, action.bytes, bytes))
-		return -ENOMEM;
 	regs.di = at;
 	regs.si = action.image;
 	regs.dx = at + action.image;
-	/* The kernel makes a copy of its own; three would be one too many. */
-	vesper_image_drop();
 	return vesper_kernel.init_module(&regs);
 }
 
 static long call_delete_module(void)
 {
 	struct pt_regs regs = {};
-	unsigned long at = private_map(sizeof(action.name));
+	unsigned long at = private_map(sizeof(action.name),
+				       PROT_READ | PROT_WRITE);
 
 	if (IS_ERR_VALUE(at))
 		return at;
@@ -349,7 +403,7 @@ static bool module_coming(const char *name)
 
 int vesper_load_start(const char *name)
 {
-	if (!action.bytes || action.filled != action.image + action.args)
+	if (!action.pages || action.filled != action.image + action.args)
 		return -EINVAL;
 	/* init_module() would wait for it: for ever, when it died. */
 	if (module_coming(name))

@@ -120,8 +120,12 @@ u32 vesper_log_read(const u8 **text, bool *truncated);
 
 /* ---- between the parts ---- */
 
-/* Communication to Action: more bytes of the image. */
-int vesper_image_append(const void *bytes, size_t count);
+struct page;
+/*
+ * Communication to Action: a page that is now the image's, and how many bytes of
+ * the image are in it. All are full but the last.
+ */
+int vesper_image_append(struct page *page, size_t count);
 /* Action to Communication, from the loader thread: collect the result. */
 void vesper_work_done(void);
 void vesper_work_result(s32 *status, u64 *nanos);
@@ -184,7 +188,6 @@ void vesper_listen_exit(void);
 
 /* ---- pages that the host may use ---- */
 
-struct page;
 /* A whole page of its own, zeroed before it is granted. */
 struct vesper_page {
 	struct page *page;	/* NULL: not granted */

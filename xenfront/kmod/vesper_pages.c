@@ -114,19 +114,30 @@ int vesper_window_open(u32 pages, u32 *ref)
 	return 0;
 }
 
+/*
+ * The pages themselves become the image's, each when its grant has really ended:
+ * from then on the host cannot change what is in it.
+ */
 int vesper_window_append(u32 bytes)
 {
 	u32 i;
 
 	for (i = 0; bytes; i++) {
 		u32 part = min_t(u32, bytes, PAGE_SIZE);
+		struct page *page;
 		int err;
 
 		if (i == VESPER_WINDOW_PAGES || !window[i].page)
 			return -EINVAL;
-		err = vesper_image_append(vesper_page_bytes(&window[i]), part);
-		if (err)
+		if (!gnttab_try_end_foreign_access(window[i].ref))
+			return -EBUSY;
+		page = window[i].page;
+		window[i].page = NULL;
+		err = vesper_image_append(page, part);
+		if (err) {
+			__free_page(page);
 			return err;
+		}
 		bytes -= part;
 	}
 	return 0;

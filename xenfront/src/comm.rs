@@ -15,14 +15,14 @@ use crate::traits::{Errno, Fault, Link, Log, Outcome, Pages};
 pub struct Comm<P> {
     pages: P,
     line: Line<Request, Response>,
-    /// Directory and size of the window, while there is one.
-    window: Option<(u32, u32)>,
+    /// A window is open.
+    window: bool,
 }
 
 impl<P: Pages> Comm<P> {
     /// Without a connection.
     pub fn new(pages: P) -> Self {
-        Self { pages, line: Line::new(), window: None }
+        Self { pages, line: Line::new(), window: false }
     }
 
     /// What it was made with.
@@ -79,17 +79,6 @@ impl<P: Pages> Comm<P> {
         }
         Ok(())
     }
-
-    /// The window for `left` more bytes: the one of the question before, or a new one.
-    fn window(&mut self, left: u64) -> Result<(u32, u32), Errno> {
-        if let Some(window) = self.window {
-            return Ok(window);
-        }
-        let pages = left.min(WINDOW_BYTES.into()).div_ceil(PAGE_SIZE as u64) as u32;
-        let window = (self.pages.window_open(pages)?, pages);
-        self.window = Some(window);
-        Ok(window)
-    }
 }
 
 impl<P: Pages> Link for Comm<P> {
@@ -117,13 +106,13 @@ impl<P: Pages> Link for Comm<P> {
     }
 
     fn fetch(&mut self, command: CommandId, offset: u64, left: u64) -> Result<Result<u32, Errno>, Fault> {
-        let (directory, pages) = match self.window(left) {
-            Ok(window) => window,
+        let bytes = left.min(WINDOW_BYTES.into()) as u32;
+        let pages = bytes.div_ceil(PAGE_SIZE as u32);
+        let directory = match self.pages.window_open(pages) {
+            Ok(directory) => directory,
             Err(e) => return Ok(Err(e)),
         };
-        let room = u64::from(pages).wrapping_mul(PAGE_SIZE as u64);
-        let bytes = left.min(room) as u32;
-        let pages = bytes.div_ceil(PAGE_SIZE as u32);
+        self.window = true;
         self.ask(&Asked::Fetch(Fetch { command, directory, pages, bytes, offset }))?;
         Ok(Ok(bytes))
     }
@@ -133,11 +122,13 @@ impl<P: Pages> Link for Comm<P> {
     }
 
     fn take(&mut self, bytes: u32) -> Result<(), Errno> {
-        self.pages.window_append(bytes)
+        let taken = self.pages.window_append(bytes);
+        self.end_fetch();
+        taken
     }
 
     fn end_fetch(&mut self) {
-        if self.window.take().is_some() {
+        if core::mem::take(&mut self.window) {
             self.pages.window_close();
         }
     }

@@ -151,7 +151,8 @@ pub trait Pages {
     fn kick(&mut self);
     /// Lets the host write `pages` (1 to 256) zeroed pages: the grant of their directory.
     fn window_open(&mut self, pages: u32) -> Result<u32, Errno>;
-    /// Appends the first `bytes` bytes of the window to the image that the Action part keeps.
+    /// Ends the grants of the pages that hold the first `bytes` bytes of the window, and appends these to the image that
+    /// the Action part keeps.
     fn window_append(&mut self, bytes: u32) -> Result<(), Errno>;
     /// Ends what [`window_open`](Self::window_open) began.
     fn window_close(&mut self);

@@ -6,8 +6,8 @@ use super::request::{WINDOW_PAGES, check_command};
 use super::{BadMessage, CommandId, Name, PAGE_SIZE, from_bytes};
 
 impl Directory {
-    /// The first `pages` grants of a directory page. Entries behind them are not looked at: a window is reused, and
-    /// its last part is shorter.
+    /// The first `pages` grants of a directory page. Entries behind them are not looked at: a frontend may use a
+    /// directory again, and its last part is shorter.
     ///
     /// # Errors
     ///
