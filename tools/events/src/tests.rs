@@ -313,12 +313,7 @@ fn a_record_is_what_its_schema_says() {
         [true, true, false, false, true, false, true]
     );
     assert!(Meanings::of(&Schema::parse("a b:u8")).is_empty());
-    let header = |event: u16| {
-        let mut bytes = vec![24, 0, 0, 0, event as u8, 0, 0, 0];
-        bytes.extend(SECOND.to_le_bytes());
-        bytes.extend(3u64.to_le_bytes());
-        Header::read(&bytes).unwrap()
-    };
+    let header = |event| Header { bytes: 24, event, time: SECOND, seq: 3, ..Header::default() };
     let clock = Clock { offset_ns: 5, error_ns: 11 };
     let now = Moment { nanos: 77 };
     let text = |text: &str| [&(text.len() as u16).to_le_bytes(), text.as_bytes()].concat();
