@@ -14,7 +14,7 @@
 //! | `quota.rs` | how much is shared, by a guest and by all |
 //! | `clock.rs` | four stamps, and what they say of the guest's clock |
 //! | `fatal.rs`, `words.rs` | records that report the end, in a channel and outside of any |
-//! | `heart.rs`, `beats.rs`, `pulse.rs` | two looks at a guest, and a verdict |
+//! | `heart.rs`, `beats.rs`, `pulse.rs` | looks at a guest, and a verdict by two of them |
 //! | `bell.rs` | what readers see before a kick comes |
 
 mod asked;

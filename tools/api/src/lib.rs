@@ -38,7 +38,7 @@ pub use failure::{ErrorKind, Failure, Log};
 pub use guest::{Counters, DeviceStatus, Guest, GuestRef, GuestStatus, InUse};
 pub use line::{LineError, from_line, to_line};
 pub use local::{Probe, Probed, Probes, Recorded};
-pub use reply::{Attached, Detached, Done, Guests, Loaded, Reply, Streaming, Unloaded};
+pub use reply::{Attached, Detached, Done, EventsFollow, Guests, Loaded, Reply, Streaming, Unloaded};
 pub use request::Request;
 pub use text::printable;
 

@@ -71,6 +71,8 @@ pub enum Done {
     Channels(Channels),
     /// Frames follow.
     Streaming(Streaming),
+    /// Events follow.
+    Events(EventsFollow),
     /// The guest is gone; what it recorded last was saved.
     Saved(Saved),
     /// Whether the guest, or a module in it, is alive.
@@ -164,4 +166,13 @@ pub struct Streaming {
     pub guest: GuestRef,
     /// The names of the channels that are there now.
     pub channels: Vec<String>,
+}
+
+/// Result of `events`: one follows behind this line for each fault that is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsFollow {
+    /// The greatest serial that there was.
+    pub last: u64,
+    /// Those up to this serial are remembered no more; the journal's files may have them.
+    pub gone: u64,
 }

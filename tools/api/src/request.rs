@@ -81,6 +81,19 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         follow: bool,
     },
+    /// What happened to guests. Behind the reply's line comes an event a line (`docs/events.md`), until there is no more or
+    /// the client closes.
+    Events {
+        /// To this guest only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dom: Option<String>,
+        /// Only what has a greater serial.
+        #[serde(default)]
+        since: u64,
+        /// Go on when all that is there has been sent.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        follow: bool,
+    },
     /// Whether a guest, or a module in it, is alive.
     Alive {
         /// The guest.
@@ -106,6 +119,7 @@ impl Request {
             Self::Status { .. } => "status",
             Self::Channels { .. } => "channels",
             Self::Stream { .. } => "stream",
+            Self::Events { .. } => "events",
             Self::Alive { .. } => "alive",
         }
     }
@@ -114,7 +128,7 @@ impl Request {
     pub fn dom(&self) -> Option<&str> {
         match self {
             Self::List {} => None,
-            Self::Channels { dom } => dom.as_deref(),
+            Self::Channels { dom } | Self::Events { dom, .. } => dom.as_deref(),
             Self::Attach { dom, .. }
             | Self::Detach { dom, .. }
             | Self::Insmod { dom, .. }

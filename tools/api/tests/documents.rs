@@ -158,7 +158,7 @@ fn the_examples_of_the_book_are_true() {
             }
         }
     }
-    assert_eq!((requests, replies), (9, 12));
+    assert_eq!((requests, replies), (10, 13));
     for kind in ErrorKind::ALL.iter().filter(|kind| **kind != ErrorKind::Unknown) {
         let row = format!(
             "| {} | `{}` |",

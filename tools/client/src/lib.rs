@@ -123,6 +123,7 @@ fn lost(request: &Request, why: &str) -> Failure {
         | Request::Status { .. }
         | Request::Channels { .. }
         | Request::Stream { .. }
+        | Request::Events { .. }
         | Request::Alive { .. } => {
             Failure::new(ErrorKind::DaemonUnreachable, format!("vesperd went away before it answered: {why}"))
                 .remedy("start it: systemctl start vesperd")

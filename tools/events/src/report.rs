@@ -106,9 +106,10 @@ pub enum Meaning {
     Explains(Kind),
 }
 
-/// The records of a channel that mean something, by the number of their event.
+/// The records of a channel that mean something, by the number of their event. In a channel that knows of the guest's end,
+/// each may mean that, by its flag.
 #[derive(Clone, Debug, Default)]
-pub struct Meanings(BTreeMap<u16, (Meaning, Shape)>);
+pub struct Meanings(BTreeMap<u16, (Option<Meaning>, Shape)>);
 
 impl Meanings {
     /// What the schema of a channel says. An event that it marks as the guest's end is a panic unless it says otherwise.
@@ -119,8 +120,11 @@ impl Meanings {
             let end = (shape.fatal && shape.raises.is_none()).then_some(Kind::GuestPanic);
             raises.or(end).map(Meaning::Raises).or(explains.map(Meaning::Explains))
         };
-        let meant = |(number, shape): (u16, &Shape)| Some((number, (meant(shape)?, shape.clone())));
-        Self(schema.numbered().filter_map(meant).collect())
+        let knows_the_end = schema.events().any(|shape| shape.fatal);
+        let meant = |(number, shape): (u16, &Shape)| (number, (meant(shape), shape.clone()));
+        let may_mean =
+            |(_, (meaning, _)): &(u16, (Option<Meaning>, Shape))| knows_the_end || meaning.is_some();
+        Self(schema.numbered().map(meant).filter(may_mean).collect())
     }
 
     /// Whether no record means anything.
@@ -128,9 +132,9 @@ impl Meanings {
         self.0.is_empty()
     }
 
-    /// Whether a record of this event means something; the others need not be looked at.
-    pub fn has(&self, event: u16) -> bool {
-        self.0.contains_key(&event)
+    /// Whether a record means something; the others need not be looked at.
+    pub fn has(&self, header: &Header) -> bool {
+        self.0.get(&header.event).is_some_and(|(meaning, _)| meaning.is_some() || header.fatal())
     }
 
     /// What a record means. `now` is its time if the guest's clock is not known yet.
@@ -143,7 +147,9 @@ impl Meanings {
         now: Moment,
     ) -> Option<(Meaning, Report)> {
         let (meaning, shape) = self.0.get(&header.event)?;
-        let (Meaning::Raises(kind) | Meaning::Explains(kind)) = *meaning;
+        let by_flag = header.fatal().then_some(Meaning::Raises(Kind::GuestPanic));
+        let meaning = meaning.clone().or(by_flag)?;
+        let (Meaning::Raises(kind) | Meaning::Explains(kind)) = meaning;
         let values = value::decode(shape, payload);
         let named = |wanted: &str| values.fields.iter().find(|(name, _)| *name == wanted);
         let subject = shape.subject.as_deref().and_then(named).map(|(name, value)| match value {
@@ -167,7 +173,7 @@ impl Meanings {
             end: None,
             source: Some(source),
         };
-        Some((meaning.clone(), report))
+        Some((meaning, report))
     }
 }
 

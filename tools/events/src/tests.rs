@@ -306,14 +306,18 @@ fn where_it_is_saved_is_told_of_its_end() {
 #[test]
 fn a_record_is_what_its_schema_says() {
     let schema = "panic! cpu:u32 message:str stack:str\nexit event=process-killed subject=pid pid:u32\nplain a:u8\n\
-                  bad\nsig explains=process-killed pid:u32\nlie event=guest-gone a:u8\nkill! event=guest-oom";
+                  Bad\nsig explains=process-killed pid:u32\nlie event=guest-gone a:u8\nkill! event=guest-oom";
     let meanings = Meanings::of(&Schema::parse(schema));
+    let flagged = |event, flags| Header { bytes: 24, event, flags, time: SECOND, seq: 3 };
+    let header = |event| flagged(event, 0);
     assert_eq!(
-        [1, 2, 3, 4, 5, 6, 7].map(|event| meanings.has(event)),
+        [1, 2, 3, 4, 5, 6, 7].map(|event| meanings.has(&header(event))),
         [true, true, false, false, true, false, true]
     );
+    assert!(meanings.has(&flagged(3, 2)) && !meanings.has(&flagged(4, 2)));
+    let no_end = Meanings::of(&Schema::parse("kill event=guest-oom\nplain"));
+    assert!(!no_end.has(&flagged(2, 2)), "it knows nothing of an end");
     assert!(Meanings::of(&Schema::parse("a b:u8")).is_empty());
-    let header = |event| Header { bytes: 24, event, time: SECOND, seq: 3, ..Header::default() };
     let clock = Clock { offset_ns: 5, error_ns: 11 };
     let now = Moment { nanos: 77 };
     let text = |text: &str| [&(text.len() as u16).to_le_bytes(), text.as_bytes()].concat();
@@ -329,6 +333,8 @@ fn a_record_is_what_its_schema_says() {
     let (meaning, report) = meanings.read(&header(5), &[], source(3), None, now).unwrap();
     assert_eq!((meaning, report.subject), (Meaning::Explains(Kind::ProcessKilled), None));
     assert_eq!(meanings.read(&header(3), &[], source(3), None, now), None);
+    let (meaning, _) = meanings.read(&flagged(3, 2), &[], source(3), None, now).unwrap();
+    assert_eq!(meaning, Meaning::Raises(Kind::GuestPanic));
 }
 
 #[test]

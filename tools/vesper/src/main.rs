@@ -6,7 +6,7 @@
 //! | `options` | the command line and its help |
 //! | `ask` | one request over the socket |
 //! | `show` | results and errors as text |
-//! | `stream` | what guests record: tail, record, replay |
+//! | `stream` | what guests record, and what happened to them: tail, record, replay, events |
 //! | `probe` | probe modules of this machine |
 //! | `pages` | manual pages and completions, for packages |
 
@@ -43,6 +43,10 @@ fn main() -> ExitCode {
             Err(failure) => Err(failure),
         },
         Command::Replay(replay) => match stream::replay(replay, replay.format.unwrap_or(format)) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(failure) => Err(failure),
+        },
+        Command::Events(events) => match stream::events(socket, events, options.json) {
             Ok(()) => return ExitCode::SUCCESS,
             Err(failure) => Err(failure),
         },

@@ -423,7 +423,7 @@ fn channels_and_life_as_text() {
         rows[0],
         ["ID", "NAME", "CHANNEL", "MODULE", "BUFFERS", "RECORDS", "DROPPED", "READ", "EVENTS"]
     );
-    assert_eq!(rows[1], ["1", "guest1", "probe", "probe", "2 x 8 x 4 KiB", "1", "0", "no", "panic,signal"]);
+    assert_eq!(rows[1], ["1", "guest1", "probe", "probe", "2 x 8 x 4 KiB", "1", "0", "yes", "panic,signal"]);
     assert_eq!(rows[2], ["1", "guest1", "theirs", "-", "1 x 8 x 4 KiB", "-", "0", "no", "-"]);
     eventually("it beats", || vesper(&world, &["alive", "1"]).out == "guest1 (1) is alive: its vCPUs beat\n");
     let run = vesper(&world, &["alive", "1", "probe"]);
@@ -458,6 +458,7 @@ fn without_a_daemon_only_what_needs_it_fails() {
         &["tail", "1"][..],
         &["channels"],
         &["alive", "1"],
+        &["events"],
         &["probe", "1", "panic"],
         &["record", "1", "-o", "/nonexistent/x"],
     ] {

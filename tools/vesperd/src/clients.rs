@@ -15,6 +15,7 @@ use vesper_relay_mirror::Start;
 use crate::closer::{Closer, Foreign};
 use crate::connection::{Connection, Line};
 use crate::desk::{Desk, Notice, Response, Told, add_words};
+use crate::events::Feed;
 use crate::peer::Peer;
 use crate::seats::{self, Full};
 use crate::streams::{Stream, Turn};
@@ -32,6 +33,8 @@ pub(crate) struct Clients {
     streams: HashMap<ClientId, Stream>,
     /// The same by guest, so that what happens in one costs nothing for streams of the others.
     readers: BTreeSet<(DomId, ClientId)>,
+    /// Of those that are told of events; nothing more is read from them either.
+    feeds: HashMap<ClientId, Feed>,
     next: ClientId,
     limit: usize,
     group: Option<u32>,
@@ -50,7 +53,8 @@ impl Clients {
     ) -> Self {
         let group_name = group_name.to_owned();
         let (connections, streams, readers) = (HashMap::new(), HashMap::new(), BTreeSet::new());
-        Self { connections, streams, readers, next: first, limit, group, group_name, closer }
+        let feeds = HashMap::new();
+        Self { connections, streams, readers, feeds, next: first, limit, group, group_name, closer }
     }
 
     /// Takes a new connection in, or tells it why not.
@@ -106,6 +110,7 @@ impl Clients {
         })();
         match moved {
             Ok(()) if self.streams.contains_key(&id) => self.stream(epoll, desk, id),
+            Ok(()) if self.feeds.contains_key(&id) => self.feed(epoll, desk, id),
             Ok(()) => self.pump(epoll, desk, id),
             Err(error) => self.lose(epoll, desk, id, &error),
         }
@@ -134,7 +139,36 @@ impl Clients {
                     }
                 }
             }
+            Told::News => {
+                for id in self.feeds.keys().copied().collect::<Vec<_>>() {
+                    self.feed(epoll, desk, id);
+                }
+            }
         }
+    }
+
+    /// Sends a client the events that it takes.
+    fn feed(&mut self, epoll: &Epoll, desk: &mut Desk, id: ClientId) {
+        let (Some((connection, _)), Some(feed)) = (self.connections.get_mut(&id), self.feeds.get_mut(&id))
+        else {
+            return;
+        };
+        connection.backlog = false;
+        while connection.has_sent() {
+            let lines = desk.feed(feed);
+            if lines.is_empty() {
+                if feed.ends() {
+                    connection.busy = false;
+                    return self.part(epoll, desk, id);
+                }
+                break;
+            }
+            connection.say(&lines);
+            if let Err(error) = connection.flush() {
+                return self.lose(epoll, desk, id, &error);
+            }
+        }
+        self.update(epoll, desk, id);
     }
 
     /// Sends of a client's stream what it takes, and no more than a turn.
@@ -205,6 +239,13 @@ impl Clients {
                             self.streams.insert(id, *stream);
                             return self.update(epoll, desk, id);
                         }
+                        Response::Feed(reply, feed) => {
+                            connection.answer(&reply);
+                            connection.busy = true;
+                            connection.backlog = true;
+                            self.feeds.insert(id, feed);
+                            return self.update(epoll, desk, id);
+                        }
                     }
                 }
                 Line::TooLong => {
@@ -240,6 +281,8 @@ impl Clients {
             self.readers.remove(&(stream.domid(), id));
             // Its readers hold nothing back any more.
             desk.moved_on(stream.domid());
+        } else if self.feeds.remove(&id).is_some() {
+            // It held nothing of anybody.
         } else if connection.busy {
             log::info!("process {} went away before its command ended", connection.peer.pid);
             desk.forget(id);

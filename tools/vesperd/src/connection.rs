@@ -129,6 +129,11 @@ impl Connection {
         }
     }
 
+    /// Puts more behind a reply into the outbox.
+    pub(crate) fn say(&mut self, bytes: &[u8]) {
+        self.outbox.extend_from_slice(bytes);
+    }
+
     /// The reply that is in the outbox is the last thing said here.
     pub(crate) fn end_input(&mut self) {
         self.input_ended = true;

@@ -23,6 +23,7 @@
 //! | `desk` | requests, and what becomes of them |
 //! | `resolve`, `view`, `failures` | from a guest's name to the guest; from the backend's words to the API's |
 //! | `streams` | what guests record, on its way to clients |
+//! | `events` | the thread that makes events of what happens |
 //! | `saver` | the thread that saves what guests recorded last |
 //! | `images` | the worker thread for module images |
 //! | [`logging`] | the journal |
@@ -32,6 +33,7 @@ mod closer;
 pub mod config;
 mod connection;
 mod desk;
+mod events;
 mod failures;
 mod files;
 mod images;

@@ -15,6 +15,7 @@ use crate::clients::Clients;
 use crate::closer::Closer;
 use crate::config::Config;
 use crate::desk::Desk;
+use crate::events::{self, Events};
 use crate::files::Files;
 use crate::peer;
 use crate::saver::{Place, Saver};
@@ -86,8 +87,11 @@ pub fn run(
     let backend = Backend::new(host, store, limits)?;
     let place = Place { dir: shared.save_dir.clone(), limit: shared.save_limit, group };
     let saver = Saver::start(place).map_err(os("the saver thread"))?;
+    let told = &config.events;
+    let place = events::Place { dir: told.journal_dir.clone(), limit: told.journal_limit, group };
+    let events = Events::start(place).map_err(os("the events thread"))?;
     let files = Files::mount(shared.tree.as_deref(), group);
-    let mut desk = Desk::new(backend, files, saver, config).map_err(os("the images thread"))?;
+    let mut desk = Desk::new(backend, files, saver, events, config).map_err(os("the images thread"))?;
     let closer = Closer::start().map_err(os("the closer thread"))?;
     let mut clients = Clients::new(FIRST_CLIENT, config.connections, group, &config.group, closer);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line.
 
+mod events;
 mod probe;
 mod stream;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+pub(crate) use events::Events;
 use nix::fcntl::OFlag;
 pub(crate) use probe::{Dirs, Group, Probe, Unprobe};
 pub(crate) use stream::{Format, Record, Replay, Tail};
@@ -27,6 +29,7 @@ Examples:
   vesper probe web1 panic                      put one in
   vesper tail web1 --follow                    what it records, as it records it
   vesper tail web1/panic                       what one channel has recorded so far
+  vesper events --follow                       what happens to guests, with the cause
   vesper alive web1                            is it alive? (exit status 0: yes, 1: no)
 
 DOM is a domid when it is all digits, else a name or a UUID.
@@ -49,7 +52,7 @@ pub(crate) struct Options {
     /// Socket of vesperd
     #[arg(long, global = true, value_name = "PATH", env = vesper_api::SOCKET_VARIABLE, default_value = vesper_api::SOCKET, hide_env_values = true)]
     pub(crate) socket: PathBuf,
-    /// Print one JSON document: the reply of the daemon (see docs/api.md), errors too; tail and replay: one for each record
+    /// Print one JSON document: the reply of the daemon (see docs/api.md), errors too; tail, replay and events: one for each record or event
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
@@ -171,6 +174,13 @@ pub(crate) enum Command {
     Record(Record),
     /// Show what vesper record, or vesperd after a guest's death, has written
     Replay(Replay),
+    /// Show what happened to guests: panics, crashes, hangs, killed processes, failed disks, each with its cause
+    ///
+    /// One fault is one event, with the newest that is known of it. Events are kept over restarts of the daemon.
+    #[command(
+        after_help = "Examples:\n  vesper events                          of all guests, also of those that are gone\n  vesper events web1 --follow            of one, and what comes\n  vesper events --json --since 17        for a program: what was told after #17"
+    )]
+    Events(Events),
     /// Ask whether a guest is alive, and how that is known; with NAME also whether that module is in and has seen nothing fatal
     ///
     /// A guest is alive when its vCPUs beat, or cannot be expected to: it is paused, being saved, or Xen does not let it run.
@@ -225,6 +235,7 @@ impl Command {
             Self::Tail(_) => "tail",
             Self::Record(_) => "record",
             Self::Replay(_) => "replay",
+            Self::Events(_) => "events",
             Self::Alive { .. } => "alive",
             Self::Pages { .. } => "pages",
         }
@@ -256,6 +267,7 @@ impl Command {
             | Self::Tail(_)
             | Self::Record(_)
             | Self::Replay(_)
+            | Self::Events(_)
             | Self::Pages { .. } => unreachable!("it is more than one request, or none"),
         };
         Ok((request, None))

@@ -35,6 +35,7 @@ pub(crate) fn done(out: &mut Vec<u8>, done: &Done) {
         Done::Recorded(recorded) => listener::recorded(recorded),
         // Asked for by commands that show more than this.
         Done::Streaming(streaming) => format!("{} records\n", who(&streaming.guest)),
+        Done::Events(events) => format!("events up to #{}\n", events.last),
         Done::Saved(saved) => format!("{} is gone: {}\n", who(&saved.guest), saved.dir.display()),
         Done::Unloaded(unloaded) => format!(
             "{} unloaded from {}: {} ms, {} ms of it in the guest's kernel\n{}",

@@ -40,6 +40,7 @@ pub(super) struct Feed {
 pub(super) enum Opened {
     Live(Streaming, Feed),
     Saved(Saved),
+    Events(Feed),
 }
 
 impl Feed {
@@ -48,15 +49,16 @@ impl Feed {
         let stream =
             UnixStream::connect(socket).map_err(|error| vesper_client::unreachable(socket, &error))?;
         let (reply, first) = vesper_client::exchange(&stream, request, None, None);
-        match reply.into_result()? {
-            Done::Streaming(streaming) => {
-                let stop = signals().map_err(|error| {
-                    Failure::new(ErrorKind::Internal, format!("signals cannot be waited for: {error}"))
-                })?;
-                Ok(Opened::Live(streaming, Self { stream, stop, first }))
-            }
+        let reply = reply.into_result()?;
+        let stop = signals().map_err(|error| {
+            Failure::new(ErrorKind::Internal, format!("signals cannot be waited for: {error}"))
+        })?;
+        let feed = Self { stream, stop, first };
+        match reply {
+            Done::Streaming(streaming) => Ok(Opened::Live(streaming, feed)),
+            Done::Events(_) => Ok(Opened::Events(feed)),
             Done::Saved(saved) => Ok(Opened::Saved(saved)),
-            _ => Err(Failure::new(ErrorKind::Internal, "the daemon's answer is no stream")),
+            _ => Err(not_a_stream()),
         }
     }
 
@@ -113,4 +115,9 @@ fn signals() -> io::Result<UnixStream> {
 pub(super) fn cut_off(why: &str) -> Failure {
     Failure::new(ErrorKind::DaemonUnreachable, format!("vesperd went away before the stream ended: {why}"))
         .remedy("start it: systemctl start vesperd")
+}
+
+/// The daemon said something else than was asked for.
+pub(super) fn not_a_stream() -> Failure {
+    Failure::new(ErrorKind::Internal, "the daemon's answer is not what was asked for")
 }

@@ -8,7 +8,7 @@ use vesper_api::{Done, ErrorKind, Failure, Recorded, printable};
 use vesper_stream::frame::{Frame, GoneReason};
 use vesper_stream::{Entry, Parser, Recording};
 
-use super::feed::{Came, Feed, Opened, cut_off};
+use super::feed::{Came, Feed, Opened, cut_off, not_a_stream};
 use crate::options::Record;
 use crate::say;
 
@@ -20,6 +20,7 @@ pub(crate) fn record(socket: &Path, options: &Record) -> Result<Done, Failure> {
     let (dom, _) = options.source.parts();
     let (streaming, mut feed) = match Feed::open(socket, &options.source.request(true))? {
         Opened::Live(streaming, feed) => (streaming, feed),
+        Opened::Events(_) => return Err(not_a_stream()),
         Opened::Saved(saved) => {
             let message = format!("{dom} is gone; what was saved of it is in {}", saved.dir.display());
             return Err(Failure::new(ErrorKind::GuestGone, message)

@@ -8,7 +8,7 @@ use std::time::Instant;
 use vesper_api::{ErrorKind, Failure, printable};
 use vesper_stream::frame::GoneReason;
 
-use super::feed::{Came, Feed, Opened, cut_off};
+use super::feed::{Came, Feed, Opened, cut_off, not_a_stream};
 use super::replay;
 use super::view::View;
 use crate::options::{Format, Tail};
@@ -27,6 +27,7 @@ pub(crate) fn tail(socket: &Path, options: &Tail, format: Format) -> Result<(), 
     }
     match Feed::open(socket, &options.source.request(options.follow))? {
         Opened::Live(_, feed) => print(feed, options.follow, format),
+        Opened::Events(_) => Err(not_a_stream()),
         Opened::Saved(saved) => {
             let dir = saved.dir.display().to_string();
             say(&format!("{} is gone; this was saved of it in {}\n", printable(dom), printable(&dir)));

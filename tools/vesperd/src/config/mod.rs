@@ -3,6 +3,7 @@
 //!
 //! `docs/config.md` explains each key.
 
+mod events;
 mod listener;
 mod place;
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+pub use events::Events;
 pub use listener::Listener;
 use place::Place;
 use serde::Deserialize;
@@ -43,6 +45,8 @@ pub struct Config {
     pub attach: AttachRule,
     /// What guests may share, and what becomes of it.
     pub listener: Listener,
+    /// What is made of what happens.
+    pub events: Events,
 }
 
 /// Which guests are attached without being asked to.
@@ -97,6 +101,7 @@ struct File {
     limits: Limits,
     attach: Attach,
     listener: listener::Section,
+    events: events::Section,
     directories: Directories,
 }
 
@@ -137,6 +142,7 @@ impl Default for File {
             limits: Limits::default(),
             attach: Attach::default(),
             listener: listener::Section::default(),
+            events: events::Section::default(),
             directories: Directories::default(),
         }
     }
@@ -221,6 +227,7 @@ impl Config {
             )? as u64),
             attach: AttachRule { all: file.attach.all, names, uuids },
             listener: file.listener.check(&place)?,
+            events: file.events.check(&place)?,
         })
     }
 }
@@ -269,6 +276,9 @@ mod tests {
             "save_dir",
             "save_limit_mib",
             "tree",
+            "journal_dir",
+            "journal_limit_mib",
+            "watch_ms",
             "runtime",
             "probes",
         ] {
@@ -283,7 +293,7 @@ mod tests {
             ("group = \"\"", "f:1:9: group: a name is wanted"),
             (
                 "\n\ngruop = \"vesper\"",
-                "f:3:1: unknown field `gruop`, expected one of `group`, `limits`, `attach`, `listener`, `directories`",
+                "f:3:1: unknown field `gruop`, expected one of `group`, `limits`, `attach`, `listener`, `events`, `directories`",
             ),
             ("[limits]\nimage_bites = 1", "f:2:1: unknown field `image_bites`"),
             ("[limits]\n  image_bytes = 0", "f:2:17: limits.image_bytes: 0 is not between 1 and 1073741824"),
@@ -313,6 +323,9 @@ mod tests {
             ("[listener]\nsave_dir = \"\"", "f:2:12: listener.save_dir: an absolute path is wanted"),
             ("[listener]\ntree = \"./x\"", "f:2:8: listener.tree: an absolute path is wanted"),
             ("[listener]\nsave_limit_mib = 15", "f:2:18: listener.save_limit_mib: 15 is not between 16 and"),
+            ("[events]\nwatch_ms = 49", "f:2:12: events.watch_ms: 49 is not between 50 and 60000"),
+            ("[events]\njournal_limit_mib = 0", "f:2:21: events.journal_limit_mib: 0 is not between 1 and"),
+            ("[events]\njournal_dir = \"\"", "f:2:15: events.journal_dir: an absolute path is wanted"),
             ("[directories]\nprobes = \"/x\"", "f:2:10: invalid type: string \"/x\", expected a sequence"),
             ("[directories]\nprobes = [\"/x\", \"x\"]", "f:2:17: directories.probes: an absolute path is"),
             ("[directories]\nruntime = \"run\"", "f:2:11: directories.runtime: an absolute path is wanted"),

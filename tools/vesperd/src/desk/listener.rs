@@ -2,6 +2,7 @@
 //! What the desk does about channels: who shares which, streams of them, and what becomes of them in the end.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use vesper_api::{Channels, Done, ErrorKind, Failure, Since, Streaming};
 use vesper_grant::DomId;
@@ -139,6 +140,7 @@ impl Desk {
     /// Something has been saved: who waits for it is told.
     pub(super) fn look_at_saved(&mut self) {
         self.saver.drain_wake();
+        self.events_are_saved();
         for (client, dom) in std::mem::take(&mut self.known.waiting) {
             let failure = || failures::nothing_saved(&dom);
             match self.saved(client, &dom, failure()) {
@@ -166,7 +168,7 @@ impl Desk {
         self.backend.wake(domid);
     }
 
-    pub(super) fn exported(&mut self, domid: DomId, number: u32) {
+    pub(super) fn exported(&mut self, domid: DomId, number: u32, now: Instant) {
         self.remember(domid);
         let channels = self.backend.channels(domid);
         let export =
@@ -174,6 +176,7 @@ impl Desk {
         // Not there: it has ended meanwhile, which the next event says.
         if let Some(export) = export {
             self.files.show(domid, &export);
+            self.read_events(domid, &export, now);
             self.tell(domid, Notice::Exported(export));
         }
     }

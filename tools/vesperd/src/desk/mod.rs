@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The desk: takes requests, hands them to the backend, and says how they ended.
 
+mod events;
 mod life;
 mod listener;
 mod order;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
+use events::Asked;
 use life::Judging;
 use listener::Known;
 pub(crate) use listener::{Notice, add_words};
@@ -23,10 +26,12 @@ use vesper_api::{Attached, Done, ErrorKind, Failure, Guests, Reply, Request};
 use vesper_grant::DomId;
 use vesper_xenback::{Backend, DeviceState, Event, GuestInfo};
 use vesper_xenstore::Store;
+use watch::Watch;
 
 use crate::clients::ClientId;
 use crate::closer::Foreign;
 use crate::config::{AttachRule, Config};
+use crate::events::{Events, Feed, Note};
 use crate::failures::{self, label};
 use crate::files::Files;
 use crate::images::{FileError, Images, JobId, Prepared};
@@ -51,6 +56,8 @@ pub(crate) enum Response {
     Reply(Reply),
     /// This, and a stream behind it.
     Stream(Reply, Box<Stream>),
+    /// This, and events behind it.
+    Feed(Reply, Feed),
 }
 
 /// What the desk has to say to clients.
@@ -59,6 +66,8 @@ pub(crate) enum Told {
     Answer(Answer),
     /// Something happened that streams of this guest are told.
     Notice(DomId, Notice),
+    /// There are new events.
+    News,
 }
 
 pub(crate) struct Desk {
@@ -82,12 +91,21 @@ pub(crate) struct Desk {
     judging: Vec<Judging>,
     known: Known,
     saver: Saver,
+    events: Events,
+    asked: Asked,
+    watch: Watch,
     told: Vec<Told>,
     store_lost: bool,
 }
 
 impl Desk {
-    pub(crate) fn new(backend: Backend, files: Files, saver: Saver, config: &Config) -> io::Result<Self> {
+    pub(crate) fn new(
+        backend: Backend,
+        files: Files,
+        saver: Saver,
+        events: Events,
+        config: &Config,
+    ) -> io::Result<Self> {
         Ok(Self {
             files,
             backend,
@@ -102,21 +120,24 @@ impl Desk {
             judging: Vec::new(),
             known: Known::default(),
             saver,
+            events,
+            asked: Asked::default(),
+            watch: Watch::new(config.events.watch),
             told: Vec::new(),
             store_lost: false,
         })
     }
 
     /// Descriptors to wait for: when one is readable, [`Desk::run`] has something to do.
-    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
-        [self.backend.as_fd(), self.images.as_fd(), self.saver.as_fd()]
+    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 4] {
+        [self.backend.as_fd(), self.images.as_fd(), self.saver.as_fd(), self.events.as_fd()]
     }
 
     /// When [`Desk::run`] has something to do even if nothing is readable.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let orders = self.preparing.values().chain(&self.waiting).map(|order| order.deadline);
         let judging = self.judging.iter().map(|judging| judging.again);
-        orders.chain(judging).chain(self.backend.next_deadline()).min()
+        orders.chain(judging).chain(self.backend.next_deadline()).chain(self.watch.next()).min()
     }
 
     /// Whether xenstore must be connected again: see [`Desk::set_store`].
@@ -161,6 +182,7 @@ impl Desk {
             Request::Stream { dom, channel, since, follow } => {
                 return self.stream(client, &dom, channel, since, follow);
             }
+            Request::Events { dom, since, follow } => return self.events(client, dom, since, follow),
             other => self.order(client, other, descriptor, now)?,
         };
         Ok(done.map_or(Response::Later, |done| Response::Reply(Ok(done).into())))
@@ -204,7 +226,7 @@ impl Desk {
             Ok(Order { client, domid, uuid, guest, started: now, deadline: now + timeout, what })
         };
         match request {
-            Request::List {} | Request::Channels { .. } | Request::Stream { .. } => {
+            Request::List {} | Request::Channels { .. } | Request::Stream { .. } | Request::Events { .. } => {
                 unreachable!("they are no orders")
             }
             Request::Alive { module, timeout_ms, .. } => {
@@ -315,7 +337,11 @@ impl Desk {
             self.happened(event, now);
         }
         self.judge_again(now);
+        self.watch(now);
         self.look_at_saved();
+        if self.events.has_news() {
+            self.told.push(Told::News);
+        }
         self.expire(now);
         mem::take(&mut self.told)
     }
@@ -388,12 +414,18 @@ impl Desk {
                 }
                 None => log::warn!("domain {domid}: command {id} ended, but nobody asked for it"),
             },
-            Event::GuestAppeared { domid, .. } => self.attach_as_configured(domid),
+            Event::GuestAppeared { domid, .. } => {
+                self.identify(domid, now);
+                self.attach_as_configured(domid);
+            }
             Event::GuestGone { domid, .. } => {
+                self.no_guest(domid);
                 self.settle(domid, now, |order| Err(order.gone()));
                 self.forget_guest(domid);
             }
             Event::Attached { domid } => {
+                self.identify(domid, now);
+                self.watch.begin(domid);
                 self.connected(domid);
                 let Some(info) = self.backend.guest(domid) else { return };
                 self.settle(domid, now, |order| match order.what {
@@ -406,22 +438,40 @@ impl Desk {
                     What::Detach => Ok(order.detached(now)),
                     _ => Err(order.overtaken("detached")),
                 });
+                self.watch.end(domid);
                 self.detached(domid);
             }
             Event::DeviceFailed { domid, reason } => {
+                let why = format!("the guest broke the protocol, its device was stopped: {reason}");
+                self.events.note(domid, Note::Unreadable(why));
                 self.settle(domid, now, |order| Err(failures::stopped(&order.guest, &reason)));
             }
             Event::StoreLost => self.store_lost = true,
-            Event::Exported { domid, export, .. } => self.exported(domid, export),
+            Event::Exported { domid, export, .. } => self.exported(domid, export, now),
             Event::Unexported { domid, export, name, why } => {
                 self.files.hide(domid, name.as_str());
+                self.no_events(domid, export, name.as_str(), why);
                 self.tell(domid, Notice::Unexported(export, view::end_reason(why)));
             }
-            Event::Moved { domid } => self.tell(domid, Notice::Moved),
-            Event::LastWords { domid, words } => self.tell(domid, Notice::Words(words)),
+            Event::Moved { domid } => {
+                self.moved(domid, now);
+                self.tell(domid, Notice::Moved);
+            }
+            Event::LastWords { domid, words } => {
+                self.read_words(domid, words.clone(), now);
+                self.tell(domid, Notice::Words(words));
+            }
             Event::Fatal { domid, name, record, .. } => self.fatal(domid, &name, &record),
-            Event::GuestEnded { domid, cause, .. } => self.guest_ended(domid, cause),
+            Event::GuestEnded { domid, cause, .. } => {
+                self.event_of_end(domid, cause, now);
+                self.guest_ended(domid, cause);
+            }
         }
+    }
+
+    /// What is to be told to one who asked for events, as far as there is anything now.
+    pub(crate) fn feed(&self, feed: &mut Feed) -> Vec<u8> {
+        feed.next(&self.events.recent())
     }
 
     fn tell(&mut self, domid: DomId, notice: Notice) {

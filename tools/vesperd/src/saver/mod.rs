@@ -58,6 +58,8 @@ pub(crate) struct Saver {
     shelf: Arc<Mutex<Shelf>>,
     /// Guests whose jobs have not been done yet.
     coming: Arc<Mutex<Vec<GuestRef>>>,
+    /// What was saved since that was asked last.
+    finished: Arc<Mutex<Vec<Saved>>>,
     /// Readable when a job has been done.
     done: Arc<EventFd>,
     thread: Option<JoinHandle<()>>,
@@ -76,19 +78,20 @@ impl Saver {
         let saves = place.limit > 0;
         let shelf = Arc::new(Mutex::new(Shelf::default()));
         let coming = Arc::new(Mutex::new(Vec::new()));
-        let (filled, waiting, wake) = (shelf.clone(), coming.clone(), done.clone());
+        let finished = Arc::new(Mutex::new(Vec::new()));
+        let (filled, waiting, wake, ready) = (shelf.clone(), coming.clone(), done.clone(), finished.clone());
         let thread = thread::Builder::new().name("saver".into()).spawn(move || {
             let found = Shelf::look(&place.dir);
             *lock(&filled) = found;
             for job in queue {
                 let guest = named(&job.guest);
-                save(job, &place, &filled);
+                lock(&ready).extend(save(job, &place, &filled));
                 lock(&waiting).retain(|other| *other != guest);
                 // It only fails when it is raised already.
                 let _ = wake.write(1);
             }
         })?;
-        Ok(Self { jobs: Some(jobs), shelf, coming, done, thread: Some(thread), saves })
+        Ok(Self { jobs: Some(jobs), shelf, coming, finished, done, thread: Some(thread), saves })
     }
 
     /// Has what is left of a guest saved.
@@ -111,6 +114,11 @@ impl Saver {
             return Found::Coming;
         }
         lock(&self.shelf).newest(is_meant).map_or(Found::Nothing, Found::Saved)
+    }
+
+    /// What was saved since this was asked last.
+    pub(crate) fn finished(&self) -> Vec<Saved> {
+        std::mem::take(&mut lock(&self.finished))
     }
 
     /// Call it when [`Saver::as_fd`] was readable.
@@ -147,8 +155,8 @@ fn named(guest: &Guest) -> GuestRef {
     GuestRef { domid: guest.domid, name: guest.name.clone(), uuid: guest.uuid.clone() }
 }
 
-/// Saves one guest, and says how that went.
-fn save(job: Job, place: &Place, shelf: &Mutex<Shelf>) {
+/// Saves one guest, and says how that went. Returns what there is of it now.
+fn save(job: Job, place: &Place, shelf: &Mutex<Shelf>) -> Option<Saved> {
     let Job { guest, mut flow, bytes } = job;
     let who = if guest.name.is_empty() { guest.uuid.clone() } else { guest.name.clone() };
     // First the room, so that the limit holds while it is being written, too.
@@ -170,6 +178,7 @@ fn save(job: Job, place: &Place, shelf: &Mutex<Shelf>) {
         (None, Ok(())) => log::error!("what {who} recorded last is lost: {} is empty", dir.display()),
     }
     lock(shelf).make_room(place.limit);
+    kept.map(|_| Saved { guest: named(&guest), boot_id: guest.boot_id, dir })
 }
 
 fn write(

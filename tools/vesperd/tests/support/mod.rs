@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of it")]
 
+pub mod events;
 pub mod streaming;
 
 use std::fs::{self, File};
@@ -55,6 +56,7 @@ impl World {
         let mut config = Config { socket, group: own_group(), ..Config::default() };
         config.listener.save_dir = dir.path().join("saved");
         config.listener.tree = None;
+        config.events.journal_dir = dir.path().join("saved/events");
         configure(&mut config);
         let store = Arc::new(MemoryStore::new().unwrap());
         let mut world = Self { machine: Machine::new(), store, dir, config, daemon: None };

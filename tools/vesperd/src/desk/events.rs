@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the desk tells the thread that makes events, and requests for them.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use vesper_api::{Done, EventsFollow, Failure};
+use vesper_events::{End, Report, Who};
+use vesper_grant::DomId;
+use vesper_relay_mirror::Start;
+use vesper_stream::Moment;
+use vesper_xenback::action::listener::{DeadCause, Export, ExportEnd, Words};
+
+use super::order::What;
+use super::{Desk, Response};
+use crate::clients::ClientId;
+use crate::events::{Feed, Meant, Note};
+use crate::{resolve, view};
+
+/// How often a guest that records is asked what it is called and how its clock runs; and while that is not known.
+const AGAIN: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_millis(10);
+
+/// When to ask a guest again.
+#[derive(Default)]
+pub(super) struct Asked(HashMap<DomId, Instant>);
+
+impl Desk {
+    /// Events, and then those that come.
+    pub(super) fn events(
+        &mut self,
+        client: ClientId,
+        dom: Option<String>,
+        since: u64,
+        follow: bool,
+    ) -> Result<Response, Failure> {
+        let recent = self.events.recent();
+        let meant = match dom.as_deref().map(|dom| (dom, resolve::resolve(&self.backend, dom))) {
+            None => Meant::All,
+            Some((_, Ok(info))) => Meant::Uuid(info.uuid.to_string()),
+            // It may be gone, and its number another's.
+            Some((dom, Err(failure))) => {
+                let named = Meant::Named(dom.to_owned());
+                if !recent.all().any(|event| named.has(event)) {
+                    return Err(failure);
+                }
+                named
+            }
+        };
+        let (last, gone) = (recent.last(), recent.gone());
+        drop(recent);
+        log::debug!("client {client} reads events");
+        let done = Done::Events(EventsFollow { last, gone });
+        Ok(Response::Feed(Ok(done).into(), Feed::new(meant, since, follow)))
+    }
+
+    /// Says who a guest is.
+    pub(super) fn identify(&mut self, domid: DomId, now: Instant) {
+        let Some(info) = self.backend.guest(domid) else { return };
+        let clock = self.clock(domid);
+        self.asked.0.insert(domid, now + if clock.is_some() { AGAIN } else { SOON });
+        let who = Who::new(view::guest_ref(&info), info.boot_id);
+        self.events.note(domid, Note::Is(who, clock));
+    }
+
+    /// The same, if that was some time ago.
+    fn identify_again(&mut self, domid: DomId, now: Instant) {
+        if self.asked.0.get(&domid).is_none_or(|at| *at <= now) {
+            self.identify(domid, now);
+        }
+    }
+
+    /// Something moved in a guest's channels.
+    pub(super) fn moved(&mut self, domid: DomId, now: Instant) {
+        self.identify_again(domid, now);
+        self.events.moved(domid);
+    }
+
+    /// The guest wrote last words.
+    pub(super) fn read_words(&mut self, domid: DomId, words: Words, now: Instant) {
+        self.identify_again(domid, now);
+        self.events.note(domid, Note::Words(words));
+    }
+
+    /// A channel can be read.
+    pub(super) fn read_events(&mut self, domid: DomId, export: &Export, now: Instant) {
+        // A foreign module's bytes say nothing here.
+        if export.schema.is_none() {
+            return;
+        }
+        self.identify(domid, now);
+        self.events.note(domid, Note::Exported(export.clone(), export.channel.reader(Start::Oldest)));
+        self.backend.wake(domid);
+    }
+
+    /// A channel has ended.
+    pub(super) fn no_events(&mut self, domid: DomId, number: u32, name: &str, why: ExportEnd) {
+        let asked = |what: &What| matches!(what, What::Unload { .. } | What::Detach);
+        let mut orders = self.running.values().chain(&self.waiting);
+        let was_asked = orders.any(|order| order.is_for(domid) && asked(&order.what));
+        let lost = match why {
+            ExportEnd::GuestGone => None,
+            _ if was_asked => None,
+            ExportEnd::Stopped => {
+                Some("its module ended it, or was taken out of the guest by the guest itself")
+            }
+            ExportEnd::Detached => Some("the guest's frontend, or its device, was taken away"),
+            ExportEnd::Lost => Some("the guest came back without it"),
+        };
+        let lost = lost.map(|why| format!("the channel {name} is there no more: {why}"));
+        self.events.note(domid, Note::Unexported { number, lost });
+    }
+
+    /// The domain has ended.
+    pub(super) fn event_of_end(&mut self, domid: DomId, cause: DeadCause, now: Instant) {
+        self.watch.end(domid);
+        // A crashed one that is kept may have been given another name.
+        self.identify(domid, now);
+        let end = match cause {
+            DeadCause::Destroyed => End::Destroyed,
+            DeadCause::Saved => End::Saved,
+            DeadCause::Crashed => End::Crashed,
+            DeadCause::Watchdog => End::Watchdog,
+            DeadCause::PoweredOff => End::PoweredOff,
+            DeadCause::Rebooted => End::Rebooted,
+            DeadCause::SoftReset | DeadCause::Other(_) => End::ShutDown,
+        };
+        self.events.note(domid, Note::Ended(Report::ended(end, Moment::now())));
+    }
+
+    /// There is no such domain any more.
+    pub(super) fn no_guest(&mut self, domid: DomId) {
+        self.watch.end(domid);
+        self.asked.0.remove(&domid);
+        self.events.note(domid, Note::Gone);
+    }
+
+    /// What guests that ended had recorded has been saved.
+    pub(super) fn events_are_saved(&mut self) {
+        for saved in self.saver.finished() {
+            let domid = DomId(saved.guest.domid);
+            self.events.note(domid, Note::Saved(saved.guest, saved.dir));
+        }
+    }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Events on their way to one client: a document a line. A client that does not read costs what waits for it here, and
+//! is told where something is missing when it reads on.
+
+use serde::Serialize;
+use vesper_events::{Event, Recent};
+
+/// Bytes that wait for a client, about; a document is shorter.
+const WAITING: usize = 64 << 10;
+
+/// Whose events are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Meant {
+    /// All guests'.
+    All,
+    /// Those of the guest with this UUID.
+    Uuid(String),
+    /// Those of a guest that had this name, and may be gone.
+    Named(String),
+}
+
+impl Meant {
+    /// Whether an event is wanted.
+    pub(crate) fn has(&self, event: &Event) -> bool {
+        match self {
+            Self::All => true,
+            Self::Uuid(uuid) => event.guest.uuid == *uuid,
+            Self::Named(name) => event.guest.name == *name || event.guest.uuid.eq_ignore_ascii_case(name),
+        }
+    }
+}
+
+/// One client's.
+pub(crate) struct Feed {
+    meant: Meant,
+    /// Documents up to this serial have been told, or are not wanted.
+    told: u64,
+    /// Go on when all that was there has been told.
+    follow: bool,
+}
+
+/// Documents up to this serial may be missing before the next one.
+#[derive(Serialize)]
+struct Missed {
+    missed: u64,
+}
+
+impl Feed {
+    /// Behind a serial.
+    pub(crate) fn new(meant: Meant, since: u64, follow: bool) -> Self {
+        Self { meant, told: since, follow }
+    }
+
+    /// What is to be sent next, at most some 64 KiB; empty: there is nothing now.
+    pub(crate) fn next(&mut self, recent: &Recent) -> Vec<u8> {
+        let mut lines = Vec::new();
+        if self.told < recent.gone() {
+            lines = vesper_api::to_line(&Missed { missed: recent.gone() });
+            self.told = recent.gone();
+        }
+        while lines.len() < WAITING
+            && let Some(event) = recent.after(self.told)
+        {
+            self.told = event.serial;
+            if self.meant.has(event) {
+                lines.extend_from_slice(&vesper_api::to_line(&**event));
+            }
+        }
+        lines
+    }
+
+    /// Whether nothing more comes once there is nothing.
+    pub(crate) fn ends(&self) -> bool {
+        !self.follow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use vesper_api::GuestRef;
+    use vesper_events::{Book, Kept, Kind, Report, Who};
+    use vesper_stream::Moment;
+
+    use super::*;
+
+    /// Many events of the guests 1 and 2, in turn.
+    fn recent(events: u64) -> Recent {
+        let (mut book, mut recent) = (Book::new(&Kept::nothing(), 0), Recent::default());
+        for number in 0..events {
+            let domid = 1 + (number % 2) as u16;
+            let guest = GuestRef { domid, name: format!("g{domid}"), uuid: format!("u{domid}") };
+            let cause = "x".repeat(500);
+            book.report(&Who::new(guest, None), Report::seen(Kind::ProbeLost, cause, Moment { nanos: 0 }), 0);
+            book.told().into_iter().for_each(|told| recent.add(Arc::new(told.event)));
+        }
+        recent
+    }
+
+    #[test]
+    fn what_is_sent_at_once_is_bounded_and_what_is_missing_is_said() {
+        let recent = recent(20_000);
+        let mut feed = Feed::new(Meant::Uuid("u2".into()), 5, false);
+        let (mut lines, mut all) = (feed.next(&recent), Vec::new());
+        let missed = format!("{{\"missed\":{}}}\n", recent.gone());
+        assert!(recent.gone() > 1000 && lines.starts_with(missed.as_bytes()));
+        while !lines.is_empty() {
+            assert!(lines.len() < WAITING + 4096, "{} bytes wait", lines.len());
+            all.append(&mut lines);
+            lines = feed.next(&recent);
+        }
+        let events = all[missed.len()..].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let domids: Vec<u16> =
+            events.map(|line| vesper_api::from_line::<Event>(line).unwrap().guest.domid).collect();
+        assert!(domids.len() == recent.all().count() / 2 && domids.iter().all(|domid| *domid == 2));
+    }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The thread that makes events of what happens.
+//!
+//! The loop tells it what it sees and never waits for it. It has a reader of its own for each channel whose schema says that
+//! some of its records are events, writes what it learns into the journal, and only then hands it on: to the loop, for
+//! clients.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `mod.rs` | the thread, as the loop sees it |
+//! | `inbox.rs` | what the loop tells it |
+//! | `watcher.rs` | its rounds: what was told, what is to be read, what is to be said |
+//! | `watched.rs` | one guest's channels |
+//! | `records.rs` | the records of one piece |
+//! | `keeper.rs` | the journal, or its absence |
+//! | `feed.rs` | events on their way to one client |
+
+mod feed;
+mod inbox;
+mod keeper;
+mod records;
+mod watched;
+mod watcher;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+pub(crate) use feed::{Feed, Meant};
+use inbox::Inbox;
+pub(crate) use inbox::Note;
+use keeper::Keeper;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use vesper_events::Recent;
+use vesper_grant::DomId;
+use watcher::Watcher;
+
+/// Where the journal is, and how large it may be.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) dir: PathBuf,
+    pub(crate) limit: u64,
+    /// Members of this group may read it.
+    pub(crate) group: Option<u32>,
+}
+
+/// The thread.
+pub(crate) struct Events {
+    inbox: Arc<Inbox>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What it has told.
+struct Shared {
+    recent: Mutex<Recent>,
+    /// Readable when there is something new.
+    news: EventFd,
+}
+
+impl Events {
+    /// Starts the thread. It begins with reading the journal.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn start(place: Place) -> io::Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let news = EventFd::from_value_and_flags(0, flags)?;
+        let inbox = Arc::new(Inbox::default());
+        let shared = Arc::new(Shared { recent: Mutex::default(), news });
+        let (keeper, kept) = Keeper::open(&place);
+        // Before anybody can ask.
+        kept.events.iter().for_each(|event| lock(&shared.recent).add(Arc::new(event.clone())));
+        let (told, sees) = (inbox.clone(), shared.clone());
+        let watcher = Watcher::new(keeper, &kept, move |events| sees.add(events));
+        let thread = thread::Builder::new().name("events".into()).spawn(move || watcher.run(&told))?;
+        Ok(Self { inbox, shared, thread: Some(thread) })
+    }
+
+    /// Something happened to a guest.
+    pub(crate) fn note(&self, domid: DomId, note: Note) {
+        self.inbox.put(domid, note);
+    }
+
+    /// There is something to read in a guest's channels.
+    pub(crate) fn moved(&self, domid: DomId) {
+        self.inbox.moved(domid);
+    }
+
+    /// What was told.
+    pub(crate) fn recent(&self) -> MutexGuard<'_, Recent> {
+        lock(&self.shared.recent)
+    }
+
+    /// Whether something was told since this was asked last.
+    pub(crate) fn has_news(&self) -> bool {
+        self.shared.news.read().is_ok()
+    }
+}
+
+impl AsFd for Events {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.news.as_fd()
+    }
+}
+
+impl Drop for Events {
+    /// What was seen is written down, although the daemon stops.
+    fn drop(&mut self) {
+        self.inbox.stop();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the thread that makes events has failed");
+        }
+    }
+}
+
+impl Shared {
+    fn add(&self, events: Vec<Arc<vesper_events::Event>>) {
+        let mut recent = lock(&self.recent);
+        events.into_iter().for_each(|event| recent.add(event));
+        // It only fails when it is raised already.
+        let _ = self.news.write(1);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is in it is whole between any two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

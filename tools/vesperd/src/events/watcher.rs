@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The rounds of the thread: notes; then each guest with something to read has a turn; then what was learned is written
+//! down, and told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use vesper_action::LogLimit;
+use vesper_api::{GuestRef, printable};
+use vesper_events::journal::Kept;
+use vesper_events::{Book, Entry, Event, Kind, Report, Severity, Told, Who};
+use vesper_grant::DomId;
+use vesper_stream::Moment;
+
+use super::inbox::{Inbox, Note, Work};
+use super::keeper::Keeper;
+use super::watched::Watched;
+
+/// Rounds that a daemon which stops takes for what is there.
+const LAST_ROUNDS: u32 = 256;
+
+/// Called with events that are on disk.
+type Tell = Box<dyn FnMut(Vec<Arc<Event>>) + Send>;
+
+pub(super) struct Watcher {
+    book: Book,
+    keeper: Keeper,
+    guests: BTreeMap<DomId, Watched>,
+    /// Guests that are gone, with something left to read.
+    leaving: Vec<Watched>,
+    /// Guests with something left to read.
+    unread: BTreeSet<DomId>,
+    tell: Tell,
+    log_limit: LogLimit,
+}
+
+impl Watcher {
+    /// With what a predecessor left.
+    pub(super) fn new(
+        keeper: Keeper,
+        kept: &Kept,
+        tell: impl FnMut(Vec<Arc<Event>>) + Send + 'static,
+    ) -> Self {
+        Self {
+            book: Book::new(kept, Moment::now().nanos),
+            keeper,
+            guests: BTreeMap::new(),
+            leaving: Vec::new(),
+            unread: BTreeSet::new(),
+            tell: Box::new(tell),
+            log_limit: LogLimit::default(),
+        }
+    }
+
+    /// Until the daemon stops.
+    pub(super) fn run(mut self, inbox: &Inbox) {
+        let mut due = None;
+        loop {
+            let wait = if self.has_more() { Some(Duration::ZERO) } else { due };
+            let work = inbox.take(wait);
+            let stop = work.stop;
+            due = self.round(work);
+            if stop {
+                // What was there when it was asked to.
+                for _ in 0..LAST_ROUNDS {
+                    if self.has_more() {
+                        self.round(Work::default());
+                    }
+                }
+                return self.keeper.sync();
+            }
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        !(self.unread.is_empty() && self.leaving.is_empty())
+    }
+
+    /// Returns when the next one is due although nothing happens.
+    fn round(&mut self, work: Work) -> Option<Duration> {
+        let now = Moment::now();
+        for (domid, note) in work.notes {
+            self.take(domid, note, now);
+        }
+        self.unread.extend(work.moved);
+        self.read(now);
+        let due = self.book.tick(now.nanos);
+        self.say();
+        // Rounded up, so that it *is* due then.
+        due.map(|at| Duration::from_nanos(at.saturating_sub(now.nanos)) + Duration::from_millis(1))
+    }
+
+    fn take(&mut self, domid: DomId, note: Note, now: Moment) {
+        match note {
+            Note::Is(who, clock) => {
+                self.book.is_there(&who);
+                match self.guests.get_mut(&domid).filter(|guest| guest.who.guest.uuid == who.guest.uuid) {
+                    Some(guest) => {
+                        let boot_id = who.boot_id.or(guest.who.boot_id.take());
+                        guest.who = Who { guest: who.guest, boot_id };
+                        guest.clock = clock.or(guest.clock);
+                    }
+                    None => drop(self.guests.insert(domid, Watched::new(who, clock))),
+                }
+            }
+            Note::Saved(guest, dir) => self.book.saved(&guest, &dir),
+            Note::Gone => {
+                self.unread.remove(&domid);
+                self.leaving.extend(self.guests.remove(&domid));
+            }
+            note => {
+                // Told of at least once before, since it was seen to appear.
+                let Some(guest) = self.guests.get_mut(&domid) else { return };
+                self.unread.insert(domid);
+                match note {
+                    Note::Exported(export, reader) => guest.exported(export, reader, now, &mut self.book),
+                    Note::Unexported { number, lost } => guest.unexported(number, lost),
+                    Note::Words(words) => guest.words(words, now, &mut self.book),
+                    Note::Seen(report) => self.book.report(&guest.who, report, now.nanos),
+                    Note::Unreadable(why) if guest.has_probes() => {
+                        let report = Report::seen(Kind::ProbeLost, why, now).about("device");
+                        self.book.report(&guest.who, report, now.nanos);
+                    }
+                    Note::Recovered => self.book.recovered(&guest.who),
+                    Note::Ended(report) => guest.ended(report),
+                    Note::Unreadable(_) | Note::Is(..) | Note::Saved(..) | Note::Gone => {}
+                }
+            }
+        }
+    }
+
+    /// One turn for each guest that has something to read.
+    fn read(&mut self, now: Moment) {
+        for domid in std::mem::take(&mut self.unread) {
+            let Some(guest) = self.guests.get_mut(&domid) else { continue };
+            if guest.read(now, &mut self.book) {
+                self.unread.insert(domid);
+            }
+            if guest.lost > 0 {
+                let (lost, who) = (std::mem::take(&mut guest.lost), label(&guest.who.guest));
+                self.log_limit.warn(Instant::now(), || {
+                    format!("{who}: {lost} writes or sub-buffers of its channels with events are lost")
+                });
+            }
+        }
+        self.leaving.retain_mut(|guest| {
+            let more = guest.read(now, &mut self.book);
+            if !more {
+                self.book.is_gone(&guest.who.guest, now.nanos);
+            }
+            more
+        });
+    }
+
+    /// Writes down what was learned, and tells it then.
+    fn say(&mut self) {
+        let told = self.book.told();
+        if told.is_empty() {
+            return;
+        }
+        let entries: Vec<_> = told.iter().map(|told| Entry::Event(Box::new(told.event.clone()))).collect();
+        self.keeper.write(&entries, &self.book);
+        self.keeper.sync();
+        let acted: Vec<_> = told
+            .iter()
+            .filter(|told| told.act)
+            .map(|told| Entry::Acted { fault: told.event.fault, kind: told.event.event })
+            .collect();
+        told.iter().for_each(log_of);
+        (self.tell)(told.into_iter().map(|told| Arc::new(told.event)).collect());
+        self.keeper.write(&acted, &self.book);
+    }
+}
+
+/// One line in the daemon's log for each event.
+fn log_of(Told { event, act }: &Told) {
+    if !act {
+        return;
+    }
+    let level = match event.severity {
+        Severity::Info => log::Level::Info,
+        Severity::Warning | Severity::Error | Severity::Fatal => log::Level::Warn,
+    };
+    // Escaped already: the cause is a document's.
+    log::log!(level, "event {}: {} of {}: {}", event.fault, event.event, label(&event.guest), event.cause);
+}
+
+fn label(guest: &GuestRef) -> String {
+    format!("{} ({})", printable(&guest.name), guest.domid)
+}
