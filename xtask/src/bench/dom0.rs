@@ -69,8 +69,9 @@ pub fn run(name: &str, script: &str, limit: Duration) -> Result<String> {
         if let Event::Output(bytes) = event {
             output.extend(bytes);
         }
-    })?;
+    });
     let output = String::from_utf8_lossy(&output).into_owned();
+    let outcome = outcome.with_context(|| format!("{name}; until then dom0 said:\n{output}"))?;
     ensure!(outcome.status == 0, "{name}: status {} in dom0:\n{output}", outcome.status);
     Ok(output)
 }
