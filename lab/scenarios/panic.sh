@@ -17,6 +17,6 @@ wait_for 10 "no zombie" sh -c '[ "$(xl list | wc -l)" = 2 ]'
 note "after its death"
 expect_status 0 vesper tail g1
 expect_text "sysrq triggered crash"
-saved=$(ls -d /var/lib/vesper/*/*)
+saved=$(ls -d /var/lib/vesper/*-*/*)
 expect_status 0 vesper replay $saved
 expect_text "sysrq triggered crash" "stack:"
