@@ -16,7 +16,7 @@
 //! | [`event`] | the document |
 //! | [`report`] | what is known of a fault before it is an event; records to reports |
 //! | `guest`, `bucket` | the faults of one guest; how many it may have |
-//! | [`book`] | all guests, and the serial numbers |
+//! | `book` | all guests, and the serial numbers |
 //! | [`journal`] | on disk |
 //! | [`recent`] | the newest, for those who ask |
 //!
