@@ -32,7 +32,7 @@ arrive records $ROUNDS < /run/vesper/$DOM/bell/cpu0 > /tmp/file.out &
 file=$!
 sleep 3
 guest --send $DOM "echo $ROUNDS > /sys/module/bell/parameters/ring"
-wait $file
+wait_for 60 grep -q '^@khz' /tmp/file.out
 # The pipeline ends when the tail next writes.
 wait_for 30 grep -q '^@khz' /tmp/tail.out
 kill $tail 2> /dev/null
@@ -50,6 +50,8 @@ wait_for 60 grep -q '^@waiting' /tmp/ours.out
 wait_for 10 grep -q '^@waiting' /tmp/bare.out
 sleep 2
 guest --send $DOM "echo $ROUNDS > /sys/module/bell/parameters/ring"
+wait_for 60 sh -c "! kill -0 $bare"
+wait_for 60 sh -c "! kill -0 $ours"
 wait $bare || fail "the bare event channel"
 wait $ours || fail "our reader"
 grep '^@came\|^@khz' /tmp/bare.out
