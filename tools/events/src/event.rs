@@ -246,6 +246,13 @@ pub struct Event {
     pub saved: Option<PathBuf>,
 }
 
+/// What may come between two events: those up to this serial may be missing here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missed {
+    /// The serial.
+    pub missed: u64,
+}
+
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }

@@ -24,6 +24,7 @@
 //! | `resolve`, `view`, `failures` | from a guest's name to the guest; from the backend's words to the API's |
 //! | `streams` | what guests record, on its way to clients |
 //! | `events` | the thread that makes events of what happens |
+//! | `hooks` | programs that act on events |
 //! | `saver` | the thread that saves what guests recorded last |
 //! | `images` | the worker thread for module images |
 //! | [`logging`] | the journal |
@@ -36,6 +37,7 @@ mod desk;
 mod events;
 mod failures;
 mod files;
+mod hooks;
 mod images;
 pub mod logging;
 mod passed;

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::desk::Desk;
 use crate::events::{self, Events};
 use crate::files::Files;
+use crate::hooks::Rules;
 use crate::peer;
 use crate::saver::{Place, Saver};
 use crate::socket::{Listener, SocketError};
@@ -88,7 +89,8 @@ pub fn run(
     let place = Place { dir: shared.save_dir.clone(), limit: shared.save_limit, group };
     let saver = Saver::start(place).map_err(os("the saver thread"))?;
     let told = &config.events;
-    let place = events::Place { dir: told.journal_dir.clone(), limit: told.journal_limit, group };
+    let hooks = Rules { dir: told.hooks_dir.clone(), limit: told.hook_timeout, at_once: told.hooks_at_once };
+    let place = events::Place { dir: told.journal_dir.clone(), limit: told.journal_limit, group, hooks };
     let events = Events::start(place).map_err(os("the events thread"))?;
     let files = Files::mount(shared.tree.as_deref(), group);
     let mut desk = Desk::new(backend, files, saver, events, config).map_err(os("the images thread"))?;

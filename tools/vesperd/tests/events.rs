@@ -74,10 +74,9 @@ fn a_panic_is_one_event_with_all_that_is_known() {
     probe.record(1, 1, URGENT | FATAL, &panic()).unwrap();
     world.machine.crash(DomId(1));
     world.store.shut_down();
-    let ended = fed.until(Kind::GuestPanic);
-    assert_eq!((ended.fault, ended.end), (first.fault, Some(End::Crashed)));
-    let saved = fed.until(Kind::GuestPanic);
-    assert_eq!(saved.fault, first.fault);
+    // Whoever is slow hears only of the newest.
+    let saved = std::iter::from_fn(|| fed.next()).find(|event| event.saved.is_some()).unwrap();
+    assert_eq!((saved.fault, saved.end), (first.fault, Some(End::Crashed)));
     assert!(saved.saved.as_ref().unwrap().join("stream.vsp").exists());
     // Whoever asks now is told once.
     let all = events(&world);

@@ -5,19 +5,12 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
 
-use serde::Deserialize;
 use vesper_api::{Failure, printable};
-use vesper_events::{End, Event};
+use vesper_events::{End, Event, Missed};
 
 use super::feed::{Came, Feed, Opened, cut_off, not_a_stream};
 use crate::options::Events;
 use crate::say;
-
-/// What is said when events are missing.
-#[derive(Deserialize)]
-struct Missed {
-    missed: u64,
-}
 
 /// Prints events; as JSON they are passed on as they come.
 ///

@@ -63,22 +63,17 @@ impl Desk {
         self.events.note(domid, Note::Is(who, clock));
     }
 
-    /// The same, if that was some time ago.
-    fn identify_again(&mut self, domid: DomId, now: Instant) {
+    /// Something moved in a guest's channels.
+    pub(super) fn moved(&mut self, domid: DomId, now: Instant) {
         if self.asked.0.get(&domid).is_none_or(|at| *at <= now) {
             self.identify(domid, now);
         }
-    }
-
-    /// Something moved in a guest's channels.
-    pub(super) fn moved(&mut self, domid: DomId, now: Instant) {
-        self.identify_again(domid, now);
         self.events.moved(domid);
     }
 
-    /// The guest wrote last words.
+    /// The guest wrote last words, of which there are few.
     pub(super) fn read_words(&mut self, domid: DomId, words: Words, now: Instant) {
-        self.identify_again(domid, now);
+        self.identify(domid, now);
         self.events.note(domid, Note::Words(words));
     }
 

@@ -17,7 +17,8 @@ fn desk() -> Desk {
     store.introduce(1);
     let backend = Backend::new(Arc::new(machine), store, Limits::default()).unwrap();
     let saver = Saver::start(Place { dir: "/nonexistent".into(), limit: 0, group: None }).unwrap();
-    let place = crate::events::Place { dir: "/proc/nonexistent".into(), limit: 1 << 20, group: None };
+    let hooks = crate::hooks::Rules { dir: "/nonexistent".into(), limit: Duration::ZERO, at_once: 1 };
+    let place = crate::events::Place { dir: "/proc/nonexistent".into(), limit: 1 << 20, group: None, hooks };
     let events = Events::start(place).unwrap();
     let mut desk = Desk::new(backend, Files::default(), saver, events, &Config::default()).unwrap();
     desk.run();

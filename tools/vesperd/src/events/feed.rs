@@ -2,8 +2,7 @@
 //! Events on their way to one client: a document a line. A client that does not read costs what waits for it here, and
 //! is told where something is missing when it reads on.
 
-use serde::Serialize;
-use vesper_events::{Event, Recent};
+use vesper_events::{Event, Missed, Recent};
 
 /// Bytes that wait for a client, about; a document is shorter.
 const WAITING: usize = 64 << 10;
@@ -37,12 +36,6 @@ pub(crate) struct Feed {
     told: u64,
     /// Go on when all that was there has been told.
     follow: bool,
-}
-
-/// Documents up to this serial may be missing before the next one.
-#[derive(Serialize)]
-struct Missed {
-    missed: u64,
 }
 
 impl Feed {

@@ -14,6 +14,7 @@ use vesper_stream::frame::Clock;
 use vesper_xenback::action::listener::{Export, Words};
 
 use super::lock;
+use crate::hooks::Ran;
 
 /// What happened to a guest.
 pub(crate) enum Note {
@@ -49,6 +50,8 @@ pub(crate) enum Note {
 pub(super) struct Work {
     pub(super) notes: VecDeque<(DomId, Note)>,
     pub(super) moved: BTreeSet<DomId>,
+    /// What was done about events.
+    pub(super) ran: Vec<Ran>,
     /// The daemon stops.
     pub(super) stop: bool,
 }
@@ -72,6 +75,11 @@ impl Inbox {
         }
     }
 
+    pub(super) fn ran(&self, ran: Ran) {
+        lock(&self.work).ran.push(ran);
+        self.there.notify_one();
+    }
+
     pub(super) fn stop(&self) {
         lock(&self.work).stop = true;
         self.there.notify_one();
@@ -80,7 +88,9 @@ impl Inbox {
     /// Takes what there is; waits for it if there is nothing, at most so long.
     pub(super) fn take(&self, wait: Option<Duration>) -> Work {
         let work = lock(&self.work);
-        let nothing = |work: &mut Work| work.notes.is_empty() && work.moved.is_empty() && !work.stop;
+        let nothing = |work: &mut Work| {
+            work.notes.is_empty() && work.moved.is_empty() && work.ran.is_empty() && !work.stop
+        };
         let mut work = match wait {
             None => self.there.wait_while(work, nothing).unwrap_or_else(PoisonError::into_inner),
             Some(wait) => {

@@ -3,7 +3,7 @@
 //!
 //! The loop tells it what it sees and never waits for it. It has a reader of its own for each channel whose schema says that
 //! some of its records are events, writes what it learns into the journal, and only then hands it on: to the loop, for
-//! clients.
+//! clients, and to the hooks. What these have done goes into the journal, too.
 //!
 //! | file | subject |
 //! |---|---|
@@ -37,13 +37,16 @@ use vesper_events::Recent;
 use vesper_grant::DomId;
 use watcher::Watcher;
 
-/// Where the journal is, and how large it may be.
+use crate::hooks::{Hooks, Rules};
+
+/// Where the journal is, how large it may be, and what is done about events.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) dir: PathBuf,
     pub(crate) limit: u64,
     /// Members of this group may read it.
     pub(crate) group: Option<u32>,
+    pub(crate) hooks: Rules,
 }
 
 /// The thread.
@@ -73,8 +76,10 @@ impl Events {
         let (keeper, kept) = Keeper::open(&place);
         // Before anybody can ask.
         kept.events.iter().for_each(|event| lock(&shared.recent).add(Arc::new(event.clone())));
-        let (told, sees) = (inbox.clone(), shared.clone());
-        let watcher = Watcher::new(keeper, &kept, move |events| sees.add(events));
+        let (told, sees, does) = (inbox.clone(), shared.clone(), inbox.clone());
+        let hooks = Hooks::new(place.hooks, &kept, move |ran| does.ran(ran))?;
+        let mut watcher = Watcher::new(keeper, &kept, hooks, move |events| sees.add(events));
+        watcher.act_on(kept.pending());
         let thread = thread::Builder::new().name("events".into()).spawn(move || watcher.run(&told))?;
         Ok(Self { inbox, shared, thread: Some(thread) })
     }

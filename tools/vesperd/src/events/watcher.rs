@@ -16,6 +16,7 @@ use vesper_stream::Moment;
 use super::inbox::{Inbox, Note, Work};
 use super::keeper::Keeper;
 use super::watched::Watched;
+use crate::hooks::{Hooks, Ran};
 
 /// Rounds that a daemon which stops takes for what is there.
 const LAST_ROUNDS: u32 = 256;
@@ -32,6 +33,7 @@ pub(super) struct Watcher {
     /// Guests with something left to read.
     unread: BTreeSet<DomId>,
     tell: Tell,
+    hooks: Hooks,
     log_limit: LogLimit,
 }
 
@@ -40,6 +42,7 @@ impl Watcher {
     pub(super) fn new(
         keeper: Keeper,
         kept: &Kept,
+        hooks: Hooks,
         tell: impl FnMut(Vec<Arc<Event>>) + Send + 'static,
     ) -> Self {
         Self {
@@ -49,6 +52,7 @@ impl Watcher {
             leaving: Vec::new(),
             unread: BTreeSet::new(),
             tell: Box::new(tell),
+            hooks,
             log_limit: LogLimit::default(),
         }
     }
@@ -68,6 +72,8 @@ impl Watcher {
                         self.round(Work::default());
                     }
                 }
+                self.hooks.stop();
+                self.have_run(inbox.take(Some(Duration::ZERO)).ran);
                 return self.keeper.sync();
             }
         }
@@ -80,6 +86,7 @@ impl Watcher {
     /// Returns when the next one is due although nothing happens.
     fn round(&mut self, work: Work) -> Option<Duration> {
         let now = Moment::now();
+        self.have_run(work.ran);
         for (domid, note) in work.notes {
             self.take(domid, note, now);
         }
@@ -162,14 +169,41 @@ impl Watcher {
         let entries: Vec<_> = told.iter().map(|told| Entry::Event(Box::new(told.event.clone()))).collect();
         self.keeper.write(&entries, &self.book);
         self.keeper.sync();
-        let acted: Vec<_> = told
-            .iter()
-            .filter(|told| told.act)
-            .map(|told| Entry::Acted { fault: told.event.fault, kind: told.event.event })
-            .collect();
         told.iter().for_each(log_of);
-        (self.tell)(told.into_iter().map(|told| Arc::new(told.event)).collect());
-        self.keeper.write(&acted, &self.book);
+        let act = told.iter().map(|told| told.act).collect::<Vec<_>>();
+        let events: Vec<_> = told.into_iter().map(|told| Arc::new(told.event)).collect();
+        (self.tell)(events.clone());
+        let due = events.into_iter().zip(act).filter(|(_, act)| *act);
+        let nothing: Vec<_> = due.filter_map(|(event, _)| self.act(event, false)).collect();
+        self.keeper.write(&nothing, &self.book);
+    }
+
+    /// Acts on what a predecessor has told and not, or not for certain, acted on.
+    pub(super) fn act_on<'a>(&mut self, pending: impl Iterator<Item = &'a Event>) {
+        let nothing: Vec<_> = pending.filter_map(|event| self.act(Arc::new(event.clone()), true)).collect();
+        self.keeper.write(&nothing, &self.book);
+    }
+
+    /// What to write down if there is nothing to do.
+    fn act(&self, event: Arc<Event>, again: bool) -> Option<Entry> {
+        let (fault, kind) = (event.fault, event.event);
+        (!self.hooks.act(event, again)).then_some(Entry::Acted { fault, kind })
+    }
+
+    /// Writes down what was done.
+    fn have_run(&mut self, ran: Vec<Ran>) {
+        if ran.is_empty() {
+            return;
+        }
+        let entries: Vec<_> = ran
+            .into_iter()
+            .map(|ran| match ran {
+                Ran::Hook { fault, hook, outcome } => Entry::Hook { fault, hook, outcome },
+                Ran::All { fault, kind } => Entry::Acted { fault, kind },
+            })
+            .collect();
+        self.keeper.write(&entries, &self.book);
+        self.keeper.sync();
     }
 }
 

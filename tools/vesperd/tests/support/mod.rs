@@ -57,6 +57,7 @@ impl World {
         config.listener.save_dir = dir.path().join("saved");
         config.listener.tree = None;
         config.events.journal_dir = dir.path().join("saved/events");
+        config.events.hooks_dir = dir.path().join("hooks.d");
         configure(&mut config);
         let store = Arc::new(MemoryStore::new().unwrap());
         let mut world = Self { machine: Machine::new(), store, dir, config, daemon: None };

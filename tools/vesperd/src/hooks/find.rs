@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which files are hooks. They run as the daemon does, so nobody but its user may have a say in what they are.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use vesper_events::Kind;
+
+/// Bits of a mode.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+const EXECUTABLE: u32 = 0o111;
+
+/// The hooks for events of a kind in the order of their names: each with its file, or why it is refused. What an editor or a
+/// package manager leaves behind is none.
+pub(super) fn find(dir: &Path, kind: Kind) -> Vec<(String, Result<PathBuf, String>)> {
+    let of_kind = dir.join(format!("{kind}.d"));
+    // Mostly there is none.
+    let Ok(entries) = fs::read_dir(&of_kind) else { return Vec::new() };
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<_> = names.filter(|name| is_one(name)).collect();
+    names.sort();
+    let unsafe_dir =
+        [dir, &of_kind].into_iter().find_map(|dir| fs::metadata(dir).map(|dir| others(&dir)).ok()?);
+    let file = |name: String| {
+        let file = of_kind.join(&name);
+        let refused = match (fs::metadata(&file), &unsafe_dir) {
+            (_, Some(why)) => Some(format!("its directory is {why}")),
+            (Err(error), None) => Some(error.to_string()),
+            (Ok(found), None) => refused(&found),
+        };
+        (name, refused.map_or(Ok(file), Err))
+    };
+    names.into_iter().map(file).collect()
+}
+
+fn is_one(name: &str) -> bool {
+    !name.starts_with('.') && !name.ends_with('~') && !name.contains(".dpkg-")
+}
+
+fn refused(file: &Metadata) -> Option<String> {
+    if !file.is_file() {
+        return Some("it is no regular file".into());
+    }
+    if let Some(why) = others(file) {
+        return Some(format!("it is {why}"));
+    }
+    (file.mode() & EXECUTABLE == 0).then(|| "it is not executable: chmod +x".into())
+}
+
+/// How somebody else has a say in it.
+fn others(file: &Metadata) -> Option<String> {
+    let me = nix::unistd::geteuid().as_raw();
+    if file.uid() != 0 && file.uid() != me {
+        return Some(format!("user {}'s, not root's", file.uid()));
+    }
+    (file.mode() & WRITABLE_BY_OTHERS != 0).then(|| "writable by its group or by others: chmod go-w".into())
+}
