@@ -4,12 +4,13 @@
  *
  * virt_insmod(), virt_rmmod() and virt_is_alive() are those of the paper (Kim,
  * Moriya, Oshima, Linux Symposium 2008, figure 4). virt_relay_*() read what the
- * probes in a guest record.
+ * probes in a guest record, virt_events_*() what happens to guests.
  *
  * All of them ask vesperd over /run/vesper/vesperd.sock, or over the socket that
  * the environment variable VESPER_SOCKET names; the caller is root or in the
  * group vesper. They block, keep no state between calls, and may be called from
- * several threads at a time; a struct virt_relay is used by one at a time.
+ * several threads at a time; a struct virt_relay or virt_events is used by one at a
+ * time.
  *
  * Unless said otherwise they return 0 or a negative errno; libvesper(3) lists them.
  */
@@ -94,6 +95,50 @@ int virt_relay_next(struct virt_relay *relay, struct virt_record *record,
 int virt_relay_fd(const struct virt_relay *relay);
 
 void virt_relay_close(struct virt_relay *relay);
+
+/* What happens to guests, one event for each fault; docs/events.md has the kinds. */
+struct virt_events;
+
+/* Flags of virt_events_open(). */
+#define VIRT_EVENTS_END		2	/* end when all that is there has been read */
+
+/* An event. All pointers hold until the next call with these events. */
+struct virt_event {
+	const char *event;	/* kind: "guest-panic" and others; "unknown": one of a newer daemon's */
+	const char *severity;	/* "fatal", "error", "warning", "info" */
+	const char *name;	/* of the guest */
+	const char *uuid;
+	const char *cause;	/* one line; the guest may have written it, control characters are escaped */
+	const char *json;	/* the whole document */
+	uint64_t serial;	/* greater than that of each event before */
+	uint64_t fault;		/* the same in all that is told of one fault; its first serial */
+	uint64_t time_ns;	/* dom0's CLOCK_REALTIME */
+	uint64_t error_ns;	/* how wrong that may be, either way; 0: it is when dom0 noticed */
+	uint64_t missed;	/* not 0: events up to this serial may be missing before this one */
+	int domid;
+};
+
+/*
+ * Begins to read the events of the guest with the domain number @target_guest
+ * (-1: of all) whose serial is greater than @since: all that are remembered, then
+ * those that come. On success *@events is to be given to virt_events_close().
+ */
+int virt_events_open(const int target_guest, const uint64_t since,
+		     const int flags, struct virt_events **events);
+
+/*
+ * Waits for the next event at most @timeout_ms milliseconds (-1: for ever).
+ * 1: there is one; 0: nothing more will come; -ETIMEDOUT; or another error, after
+ * which there is nothing to do but to close. -EREMOTEIO: the daemon was stopped;
+ * who opens again with the last serial misses nothing.
+ */
+int virt_events_next(struct virt_events *events, struct virt_event *event,
+		     const int timeout_ms);
+
+/* A descriptor that is readable when virt_events_next() may have something, for poll(2). */
+int virt_events_fd(const struct virt_events *events);
+
+void virt_events_close(struct virt_events *events);
 
 #ifdef __cplusplus
 }

@@ -13,7 +13,7 @@ use vesper_api::{Done, Request, Since};
 use vesper_stream::{Decoder, Item, Parser, What, json};
 
 use crate::errno::{Negative, status};
-use crate::text;
+use crate::{c_string, text, wait};
 
 /// `VIRT_RELAY_NOW`.
 pub const NOW: c_int = 1;
@@ -175,7 +175,7 @@ impl Relay {
             if self.ended {
                 return Ok(None);
             }
-            self.wait(until)?;
+            wait(&self.stream, until)?;
             let mut chunk = [0; 64 << 10];
             match self.stream.read(&mut chunk) {
                 Ok(0) => self.ended = true,
@@ -183,25 +183,6 @@ impl Relay {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
-        }
-    }
-
-    /// Waits until there is something to read.
-    fn wait(&self, until: Option<Instant>) -> Result<(), Negative> {
-        let left = until.map_or(-1, |until| {
-            // Rounded up, so that it is not asked again and again for less than a millisecond.
-            let left = until.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
-            c_int::try_from(left).unwrap_or(c_int::MAX)
-        });
-        let mut ready = libc::pollfd { fd: self.stream.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one pollfd, valid for the call.
-        match unsafe { libc::poll(&raw mut ready, 1, left) } {
-            0 => Err(Negative(-libc::ETIMEDOUT)),
-            1.. => Ok(()),
-            _ => match std::io::Error::last_os_error() {
-                error if error.kind() == ErrorKind::Interrupted => Ok(()),
-                error => Err(error.into()),
-            },
         }
     }
 
@@ -257,10 +238,4 @@ impl Relay {
             lost: std::mem::take(&mut self.lost),
         })
     }
-}
-
-/// A text for C. One with a zero in it ends there; none that is shown has one.
-fn c_string(text: &str) -> CString {
-    let end = text.find('\0').unwrap_or(text.len());
-    CString::new(&text[..end]).unwrap_or_default()
 }

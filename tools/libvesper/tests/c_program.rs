@@ -14,12 +14,12 @@ fn libraries() -> PathBuf {
     test.parent().unwrap().to_path_buf()
 }
 
-fn compile(dir: &Path) -> PathBuf {
+fn compile(dir: &Path, example: &str) -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let program = dir.join("watch");
     let mut cc = Command::new("cc");
     cc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-D_GNU_SOURCE", "-o"]).arg(&program);
-    cc.arg(here.join("examples/watch.c")).arg("-I").arg(here.join("include"));
+    cc.arg(here.join("examples").join(example)).arg("-I").arg(here.join("include"));
     cc.arg("-L").arg(libraries()).arg("-lvesper");
     let output = cc.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -28,8 +28,19 @@ fn compile(dir: &Path) -> PathBuf {
 
 /// Runs the example with a daemon that answers each connection's request by `answer`.
 fn run(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> Output {
+    run_example("watch.c", answer, |command, module| {
+        command.arg("3").arg(module).args(["probe", "chan", "10", "a=1  b=2"]);
+    })
+}
+
+/// The same with any example, and its arguments.
+fn run_example(
+    example: &str,
+    answer: impl Fn(&str) -> Vec<u8> + Send + 'static,
+    arguments: impl FnOnce(&mut Command, &Path),
+) -> Output {
     let dir = tempfile::tempdir().unwrap();
-    let program = compile(dir.path());
+    let program = compile(dir.path(), example);
     let socket = dir.path().join("socket");
     let listener = UnixListener::bind(&socket).unwrap();
     thread::spawn(move || {
@@ -43,7 +54,7 @@ fn run(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> Output {
     std::os::unix::fs::symlink(libraries().join("libvesper.so"), dir.path().join("libvesper.so.0")).unwrap();
     let mut command = Command::new(&program);
     command.env("VESPER_SOCKET", &socket).env("LD_LIBRARY_PATH", dir.path());
-    command.arg("3").arg(&module).args(["probe", "chan", "10", "a=1  b=2"]);
+    arguments(&mut command, &module);
     command.output().unwrap()
 }
 
@@ -118,6 +129,33 @@ fn a_c_program_loads_reads_and_unloads() {
         "{text}"
     );
     assert!(text.contains(r#""value":42"#), "{text}");
+}
+
+#[test]
+fn a_c_program_is_told_of_events() {
+    let event = |serial: u64, kind: &str| {
+        format!(
+            r#"{{"serial":{serial},"fault":17,"event":"{kind}","severity":"fatal","guest":{{{GUEST}}},"time":"2026-03-01T12:34:56.000000000Z","cause":"why"}}"#
+        )
+    };
+    let output = run_example(
+        "events.c",
+        move |request| {
+            assert_eq!(request, "{\"request\":\"events\",\"since\":16,\"follow\":true}\n");
+            let reply = r#"{"status":0,"result":{"done":"events","last":17,"gone":0}}"#;
+            let (one, two) = (event(17, "guest-crashed"), event(19, "guest-bored"));
+            format!("{reply}\n{one}\n{{\"missed\":18}}\n{two}\n").into_bytes()
+        },
+        |command, _| {
+            command.arg("16");
+        },
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "17 (fault 17) domain 3, web1: guest-crashed, fatal: why\nsome up to 18 are missing\n\
+         19 (fault 17) domain 3, web1: unknown, fatal: why\n"
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "virt_events_next: Remote I/O error\n");
 }
 
 #[test]

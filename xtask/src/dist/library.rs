@@ -25,6 +25,8 @@ pub fn package(source: &Path, library: &Path, trees: &Path) -> Result<Tree> {
     tree.file("/usr/share/man/man3/libvesper.3.gz", READ, &page)?;
     let doc = "/usr/share/doc/libvesper";
     tree.copy(&format!("{doc}/copyright"), READ, &source.join("packaging/libvesper/copyright"))?;
-    tree.copy(&format!("{doc}/examples/watch.c"), READ, &own.join("examples/watch.c"))?;
+    for example in ["events.c", "watch.c"] {
+        tree.copy(&format!("{doc}/examples/{example}"), READ, &own.join("examples").join(example))?;
+    }
     Ok(tree)
 }
