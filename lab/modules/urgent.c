@@ -4,8 +4,12 @@
  *   echo 3 > /sys/module/urgent/parameters/urgent    three urgent ones
  *   echo 3 > /sys/module/urgent/parameters/quiet     three that may wait
  *   echo hello > /sys/module/urgent/parameters/text  one with that text
+ *   echo 3 > /sys/module/urgent/parameters/spin      an urgent one, and no interrupt
+ *                                                    of this CPU for 3 s after it
  */
+#include <linux/delay.h>
 #include <linux/export.h>
+#include <linux/irqflags.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/relay.h>
@@ -53,6 +57,22 @@ static int urgent_set(const char *value, const struct kernel_param *kp)
 	return write_records(value, URGENT, VESPER_URGENT);
 }
 
+static int spin_set(const char *value, const struct kernel_param *kp)
+{
+	unsigned long irq;
+	uint seconds, ms;
+	int err = kstrtouint(value, 0, &seconds);
+
+	if (err || seconds > 10)
+		return err ?: -EINVAL;
+	local_irq_save(irq);
+	err = write_records("1", URGENT, VESPER_URGENT);
+	for (ms = 0; ms < seconds * 1000; ms++)
+		mdelay(1);
+	local_irq_restore(irq);
+	return err;
+}
+
 static int quiet_set(const char *value, const struct kernel_param *kp)
 {
 	return write_records(value, QUIET, 0);
@@ -72,6 +92,8 @@ static int text_set(const char *value, const struct kernel_param *kp)
 
 static const struct kernel_param_ops urgent_ops = { .set = urgent_set };
 module_param_cb(urgent, &urgent_ops, NULL, 0200);
+static const struct kernel_param_ops spin_ops = { .set = spin_set };
+module_param_cb(spin, &spin_ops, NULL, 0200);
 static const struct kernel_param_ops quiet_ops = { .set = quiet_set };
 module_param_cb(quiet, &quiet_ops, NULL, 0200);
 static const struct kernel_param_ops text_ops = { .set = text_set };

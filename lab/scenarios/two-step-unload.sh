@@ -20,6 +20,25 @@ for round in 1 2 3 4 5; do
 done
 sleep 1
 expect_equal "what is in use" "$(usage 1)" "$before"
+note "what a reader has not read when the channel goes is kept for it"
+expect_status 0 vesper probe 1 numbers -- run=0 count=2000 bytes=256
+for cpu in 0 1; do
+  mkfifo /tmp/pipe$cpu
+  count-numbers < /tmp/pipe$cpu > /tmp/cpu$cpu &
+  cat /run/vesper/1/numbers/cpu$cpu > /tmp/pipe$cpu &
+  eval "reader$cpu=$!"
+done
+usleep 500000
+kill -STOP $reader0 $reader1
+guest 1 'echo 1 > /sys/module/vesper_numbers/parameters/run'
+finished() { [ "$(guest 1 'cat /sys/module/vesper_numbers/parameters/run')" = N ]; }
+wait_for 30 "2,000 records" finished
+expect_status 0 vesper unprobe 1 numbers
+kill -CONT $reader0 $reader1
+wait_for 20 "the readers' end" sh -c '[ -s /tmp/cpu0 ] && [ -s /tmp/cpu1 ]'
+for cpu in 0 1; do
+  expect_equal "cpu $cpu" "$(cat /tmp/cpu$cpu)" "received=1000 first=0 next=1000 missing=0 repeated=0 torn=0"
+done
 note "in use"
 expect_status 0 vesper insmod 1 $KO/urgent.ko
 expect_status 0 vesper insmod 1 $KO/holder.ko
