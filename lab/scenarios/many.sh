@@ -6,11 +6,15 @@ for guest in 1 2 3 4; do
 done
 sleep 2
 expect_status 0 vesper channels
+signal() { echo 9 15 6 11 | cut -d ' ' -f $1; }
 for guest in 1 2 3 4; do
-  guest $guest 'sleep 100 & usleep 500000; kill -9 $!'
+  guest $guest "sleep 100 & usleep 500000; kill -$(signal $guest) \$!"
   start_tail /tmp/tail.$guest $guest/signal
 done
-for guest in 1 2 3 4; do expect_line 15 /tmp/tail.$guest '"event":"signal"' '"sig":9' "\"guest\":\"g$guest\""; done
+for guest in 1 2 3 4; do
+  expect_line 15 /tmp/tail.$guest '"event":"signal"' "\"sig\":$(signal $guest)" "\"guest\":\"g$guest\""
+  expect_equal "signals to sleep in guest $guest" "$(grep '"event":"signal"' /tmp/tail.$guest | grep -c '"comm":"sleep"')" 1
+done
 guest --send 3 'echo c > /proc/sysrq-trigger'
 crashed() { vesper alive 3 | grep -q crashed; }
 wait_for 20 "the crash of guest 3" crashed
