@@ -3,8 +3,11 @@
 #: guests=2 memory=256
 for guest in 1 2; do expect_status 0 vesper probe $guest numbers -- count=10; done
 before=$(usage 1)
+refused_by_host() { grep -c "domain 1: export .* is not taken" /var/log/vesperd.log; }
+had=$(refused_by_host)
 expect_status 1 vesper insmod 1 $KO/paper.ko subbuf_size=1048576 n_subbufs=32
 expect_text ENOSPC
+expect_equal "exports that the host had to refuse" "$(refused_by_host)" "$had"
 expect_status 0 vesper insmod 1 $KO/paper.ko subbuf_size=1048576 n_subbufs=8
 expect_status 0 vesper rmmod 1 paper
 sleep 1
