@@ -37,9 +37,11 @@ guest 1 'echo 1 > /sys/module/vesper_numbers/parameters/run'
 wait_for 300 "6 million records" finished
 sleep 1
 all=$(written)
+no_room=$(refused)
 expect_status 0 vesper rmmod 1 vesper_numbers
 followed
 check /tmp/fast "fast"
+expect_equal "received, and refused for want of room" $((received + no_room)) 6000000
 expect_equal "received, missing and lost at the end" $((received + missing + all - next)) 6000000
 note "a slow reader"
 begin 2000000 run=0
@@ -52,12 +54,14 @@ guest 1 'echo 1 > /sys/module/vesper_numbers/parameters/run'
 wait_for 300 "2 million records" finished
 sleep 1
 all=$(written)
+no_room=$(refused)
 expect_status 0 vesper rmmod 1 vesper_numbers
 kill -CONT $tail_pid
 followed
 check /tmp/beside "stopped for a while"
 wait $slow
 check /tmp/slow "slow"
+expect_equal "received, and refused for want of room" $((received + no_room)) 2000000
 expect_equal "received, missing and lost at the end" $((first + received + missing + all - next)) 2000000
 note "no reader, then one that is killed, then another"
 begin 2000000 run=0
@@ -71,6 +75,7 @@ reader=$!
 wait_for 300 "2 million records" finished
 sleep 1
 all=$(written)
+no_room=$(refused)
 expect_status 0 vesper rmmod 1 vesper_numbers
 wait $reader
 check /tmp/again "again"

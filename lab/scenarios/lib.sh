@@ -110,3 +110,5 @@ expect_line() {
 field() { name_=$1; shift; printf '%s\n' "$*" | sed -n "s/.*\"$name_\":\"\\{0,1\\}\\([^,\"}]*\\).*/\\1/p" | head -n 1; }
 # written: records that the channels of guest 1 were given, those that found no room included, by the guest's own count.
 written() { vesper channels 1 --json | grep -o '"records":[0-9]*' | cut -d: -f2 | awk '{ n += $1 } END { print n + 0 }'; }
+# refused: those of them that found no room.
+refused() { vesper channels 1 --json | grep -o '"dropped":[0-9]*' | cut -d: -f2 | awk '{ n += $1 } END { print n + 0 }'; }
