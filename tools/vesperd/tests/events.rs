@@ -179,7 +179,7 @@ fn a_restarted_daemon_remembers_and_tells_nothing_twice() {
 
 #[test]
 fn a_guest_that_hangs_and_one_that_is_paused() {
-    let world = World::with(|config| config.events.watch = Some(Duration::from_millis(50)));
+    let mut world = World::with(|config| config.events.watch = Some(Duration::from_millis(50)));
     let guest = world.add_attached(1);
     guest.relay().set_heartbeat(Duration::from_millis(50));
     let mut fed = follow(&world, 0);
@@ -191,10 +191,18 @@ fn a_guest_that_hangs_and_one_that_is_paused() {
     let again = fed.until(Kind::GuestHung);
     assert!(again.recovered && again.fault == hung.fault);
     world.machine.set_paused(DomId(1), true);
-    assert_eq!(fed.until(Kind::GuestPaused).severity, Severity::Info);
+    let paused = fed.until(Kind::GuestPaused);
+    assert_eq!(paused.severity, Severity::Info);
     world.machine.set_paused(DomId(1), false);
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(events(&world).len(), 2);
+    // The next daemon looks, too.
+    world.stop();
+    world.start().unwrap();
+    let mut fed = follow(&world, paused.serial);
+    std::thread::sleep(Duration::from_millis(500));
+    guest.relay().set_hung(0, true);
+    assert_ne!(fed.until(Kind::GuestHung).fault, hung.fault);
 }
 
 #[test]

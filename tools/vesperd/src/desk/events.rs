@@ -17,13 +17,15 @@ use crate::clients::ClientId;
 use crate::events::{Feed, Meant, Note};
 use crate::{resolve, view};
 
-/// How often a guest that records is asked what it is called and how its clock runs; and while that is not known.
-const AGAIN: Duration = Duration::from_secs(1);
-const SOON: Duration = Duration::from_millis(10);
+/// How often, while a guest records, is asked what it is called (which xenstore knows, or `xl`), and how its clock runs; and
+/// that while it is not known.
+const NAME: Duration = Duration::from_secs(30);
+const CLOCK: Duration = Duration::from_secs(1);
+const NO_CLOCK: Duration = Duration::from_millis(10);
 
-/// When to ask a guest again.
+/// When to ask about a guest again: its name, its clock.
 #[derive(Default)]
-pub(super) struct Asked(HashMap<DomId, Instant>);
+pub(super) struct Asked(HashMap<DomId, (Instant, Instant)>);
 
 impl Desk {
     /// Events, and then those that come.
@@ -57,16 +59,29 @@ impl Desk {
     /// Says who a guest is.
     pub(super) fn identify(&mut self, domid: DomId, now: Instant) {
         let Some(info) = self.backend.guest(domid) else { return };
-        let clock = self.clock(domid);
-        self.asked.0.insert(domid, now + if clock.is_some() { AGAIN } else { SOON });
         let who = Who::new(view::guest_ref(&info), info.boot_id);
-        self.events.note(domid, Note::Is(who, clock));
+        self.events.note(domid, Note::Is(who));
+        self.tell_time(domid, now + NAME, now);
+    }
+
+    /// Says how a guest's clock runs. `name_due` is when its name is to be asked for again.
+    fn tell_time(&mut self, domid: DomId, name_due: Instant, now: Instant) {
+        let clock = self.clock(domid);
+        self.asked.0.insert(domid, (name_due, now + if clock.is_some() { CLOCK } else { NO_CLOCK }));
+        if let Some(clock) = clock {
+            self.events.note(domid, Note::Clock(clock));
+        }
     }
 
     /// Something moved in a guest's channels.
     pub(super) fn moved(&mut self, domid: DomId, now: Instant) {
-        if self.asked.0.get(&domid).is_none_or(|at| *at <= now) {
-            self.identify(domid, now);
+        match self.asked.0.get(&domid) {
+            Some((name_due, clock_due)) if *name_due > now => {
+                if *clock_due <= now {
+                    self.tell_time(domid, *name_due, now);
+                }
+            }
+            _ => self.identify(domid, now),
         }
         self.events.moved(domid);
     }

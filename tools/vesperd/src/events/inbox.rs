@@ -18,8 +18,10 @@ use crate::hooks::Ran;
 
 /// What happened to a guest.
 pub(crate) enum Note {
-    /// This is who it is, and how its clock is translated.
-    Is(Who, Option<Clock>),
+    /// This is who it is.
+    Is(Who),
+    /// So its clock is translated.
+    Clock(Clock),
     /// A channel can be read.
     Exported(Export, Reader),
     /// A channel has ended.

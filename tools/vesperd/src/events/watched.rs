@@ -35,8 +35,8 @@ struct Channel {
 }
 
 impl Watched {
-    pub(super) fn new(who: Who, clock: Option<Clock>) -> Self {
-        Self { who, clock, channels: Vec::new(), words: Vec::new(), ending: None, lost: 0 }
+    pub(super) fn new(who: Who) -> Self {
+        Self { who, clock: None, channels: Vec::new(), words: Vec::new(), ending: None, lost: 0 }
     }
 
     /// A channel can be read; one without events is let go.

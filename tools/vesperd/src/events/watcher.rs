@@ -100,15 +100,19 @@ impl Watcher {
 
     fn take(&mut self, domid: DomId, note: Note, now: Moment) {
         match note {
-            Note::Is(who, clock) => {
+            Note::Is(who) => {
                 self.book.is_there(&who);
                 match self.guests.get_mut(&domid).filter(|guest| guest.who.guest.uuid == who.guest.uuid) {
                     Some(guest) => {
                         let boot_id = who.boot_id.or(guest.who.boot_id.take());
                         guest.who = Who { guest: who.guest, boot_id };
-                        guest.clock = clock.or(guest.clock);
                     }
-                    None => drop(self.guests.insert(domid, Watched::new(who, clock))),
+                    None => drop(self.guests.insert(domid, Watched::new(who))),
+                }
+            }
+            Note::Clock(clock) => {
+                if let Some(guest) = self.guests.get_mut(&domid) {
+                    guest.clock = Some(clock);
                 }
             }
             Note::Saved(guest, dir) => self.book.saved(&guest, &dir),
@@ -131,7 +135,7 @@ impl Watcher {
                     }
                     Note::Recovered => self.book.recovered(&guest.who),
                     Note::Ended(report) => guest.ended(report),
-                    Note::Unreadable(_) | Note::Is(..) | Note::Saved(..) | Note::Gone => {}
+                    Note::Unreadable(_) | Note::Is(_) | Note::Clock(_) | Note::Saved(..) | Note::Gone => {}
                 }
             }
         }
