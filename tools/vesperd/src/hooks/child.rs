@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use vesper_api::printable;
@@ -94,6 +95,9 @@ impl Child<'_> {
             .stdout(write.try_clone()?)
             .stderr(write)
             .process_group(0);
+        // A daemon that is killed takes its hooks along: the next one begins with them anew, and not beside them.
+        // SAFETY: between fork and exec this makes one system call, and neither allocates nor takes a lock.
+        unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
         let mut child = spawn(&mut command)?;
         // With it the only copies of the pipe's other end are the child's.
         drop(command);
