@@ -13,7 +13,7 @@ echo 0 > /proc/sys/kernel/randomize_va_space
 # The reader takes the daemon's place.
 kill $(cat /run/vesperd.pid)
 guest 1 "for m in xen-gntalloc xen-evtchn xen-gntdev; do insmod /lab/bench/\$m.ko || exit 1; done" || fail "modules"
-guest 1 "insmod /lab/bench/flood.ko pause_us=${PAUSE:-0}" || fail "flood.ko"
+guest 1 "insmod /lab/bench/flood.ko pause_us=${PAUSE:-50}" || fail "flood.ko"
 
 # vchan RING CHUNK TOTAL
 through_vchan() {
