@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the desk tells the thread that makes events, and requests for them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use vesper_api::{Done, EventsFollow, Failure};
-use vesper_events::{End, Report, Who};
+use vesper_events::{End, Meanings, Report, Who};
 use vesper_grant::DomId;
 use vesper_relay_mirror::Start;
-use vesper_stream::Moment;
+use vesper_stream::{Moment, Schema};
 use vesper_xenback::action::listener::{DeadCause, Export, ExportEnd, Words};
 
 use super::order::What;
@@ -23,9 +23,14 @@ const NAME: Duration = Duration::from_secs(30);
 const CLOCK: Duration = Duration::from_secs(1);
 const NO_CLOCK: Duration = Duration::from_millis(10);
 
-/// When to ask about a guest again: its name, its clock.
+/// What is known of guests for their events.
 #[derive(Default)]
-pub(super) struct Asked(HashMap<DomId, (Instant, Instant)>);
+pub(super) struct Asked {
+    /// When to ask about a guest again: its name, its clock.
+    due: HashMap<DomId, (Instant, Instant)>,
+    /// Guests with channels that have events: the others cost nothing here, however much they record.
+    with_events: HashSet<DomId>,
+}
 
 impl Desk {
     /// Events, and then those that come.
@@ -67,7 +72,7 @@ impl Desk {
     /// Says how a guest's clock runs. `name_due` is when its name is to be asked for again.
     fn tell_time(&mut self, domid: DomId, name_due: Instant, now: Instant) {
         let clock = self.clock(domid);
-        self.asked.0.insert(domid, (name_due, now + if clock.is_some() { CLOCK } else { NO_CLOCK }));
+        self.asked.due.insert(domid, (name_due, now + if clock.is_some() { CLOCK } else { NO_CLOCK }));
         if let Some(clock) = clock {
             self.events.note(domid, Note::Clock(clock));
         }
@@ -75,7 +80,10 @@ impl Desk {
 
     /// Something moved in a guest's channels.
     pub(super) fn moved(&mut self, domid: DomId, now: Instant) {
-        match self.asked.0.get(&domid) {
+        if !self.asked.with_events.contains(&domid) {
+            return;
+        }
+        match self.asked.due.get(&domid) {
             Some((name_due, clock_due)) if *name_due > now => {
                 if *clock_due <= now {
                     self.tell_time(domid, *name_due, now);
@@ -95,11 +103,15 @@ impl Desk {
     /// A channel can be read.
     pub(super) fn read_events(&mut self, domid: DomId, export: &Export, now: Instant) {
         // A foreign module's bytes say nothing here.
-        if export.schema.is_none() {
+        let schema = export.schema.as_deref().map(Schema::parse);
+        let meanings = schema.map(|schema| Meanings::of(&schema)).unwrap_or_default();
+        if meanings.is_empty() {
             return;
         }
+        self.asked.with_events.insert(domid);
         self.identify(domid, now);
-        self.events.note(domid, Note::Exported(export.clone(), export.channel.reader(Start::Oldest)));
+        let reader = export.channel.reader(Start::Oldest);
+        self.events.note(domid, Note::Exported(export.clone(), reader, meanings));
         self.backend.wake(domid);
     }
 
@@ -141,7 +153,8 @@ impl Desk {
     /// There is no such domain any more.
     pub(super) fn no_guest(&mut self, domid: DomId) {
         self.watch.end(domid);
-        self.asked.0.remove(&domid);
+        self.asked.due.remove(&domid);
+        self.asked.with_events.remove(&domid);
         self.events.note(domid, Note::Gone);
     }
 

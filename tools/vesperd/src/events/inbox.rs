@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use vesper_api::GuestRef;
-use vesper_events::{Report, Who};
+use vesper_events::{Meanings, Report, Who};
 use vesper_grant::DomId;
 use vesper_relay_mirror::Reader;
 use vesper_stream::frame::Clock;
@@ -22,8 +22,8 @@ pub(crate) enum Note {
     Is(Who),
     /// So its clock is translated.
     Clock(Clock),
-    /// A channel can be read.
-    Exported(Export, Reader),
+    /// A channel can be read whose records mean something.
+    Exported(Export, Reader, Meanings),
     /// A channel has ended.
     Unexported {
         /// Its number.

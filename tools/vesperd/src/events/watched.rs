@@ -4,7 +4,7 @@
 use vesper_events::{Book, Meaning, Meanings, Report, Source, Who};
 use vesper_relay_mirror::{Next, Reader};
 use vesper_stream::frame::Clock;
-use vesper_stream::{Header, Moment, Schema, record};
+use vesper_stream::{Header, Moment, record};
 use vesper_xenback::action::listener::{Export, SLOTS, Words};
 
 use super::records;
@@ -39,12 +39,25 @@ impl Watched {
         Self { who, clock: None, channels: Vec::new(), words: Vec::new(), ending: None, lost: 0 }
     }
 
-    /// A channel can be read; one without events is let go.
-    pub(super) fn exported(&mut self, export: Export, reader: Reader, now: Moment, book: &mut Book) {
-        let meanings = meanings(&export);
-        if !meanings.is_empty() {
-            self.channels.push(Channel { export, reader, meanings, ended: false, lost: None });
+    /// Who it is now. Another boot's last words are not this one's.
+    pub(super) fn is(&mut self, who: Who) {
+        if who.boot_id.is_some() && who.boot_id != self.who.boot_id {
+            self.words.clear();
         }
+        let boot_id = who.boot_id.or(self.who.boot_id.take());
+        self.who = Who { guest: who.guest, boot_id };
+    }
+
+    /// A channel can be read.
+    pub(super) fn exported(
+        &mut self,
+        export: Export,
+        reader: Reader,
+        meanings: Meanings,
+        now: Moment,
+        book: &mut Book,
+    ) {
+        self.channels.push(Channel { export, reader, meanings, ended: false, lost: None });
         for words in std::mem::take(&mut self.words) {
             self.words(words, now, book);
         }
@@ -184,8 +197,4 @@ impl Watched {
             None => {}
         }
     }
-}
-
-fn meanings(export: &Export) -> Meanings {
-    export.schema.as_deref().map(|text| Meanings::of(&Schema::parse(text))).unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use vesper_action::LogLimit;
 use vesper_api::{GuestRef, printable};
 use vesper_events::journal::Kept;
-use vesper_events::{Book, Entry, Event, Kind, Report, Severity, Told, Who};
+use vesper_events::{Book, Entry, Event, Kind, Report, Severity, Told};
 use vesper_grant::DomId;
 use vesper_stream::Moment;
 
@@ -103,10 +103,7 @@ impl Watcher {
             Note::Is(who) => {
                 self.book.is_there(&who);
                 match self.guests.get_mut(&domid).filter(|guest| guest.who.guest.uuid == who.guest.uuid) {
-                    Some(guest) => {
-                        let boot_id = who.boot_id.or(guest.who.boot_id.take());
-                        guest.who = Who { guest: who.guest, boot_id };
-                    }
+                    Some(guest) => guest.is(who),
                     None => drop(self.guests.insert(domid, Watched::new(who))),
                 }
             }
@@ -125,7 +122,9 @@ impl Watcher {
                 let Some(guest) = self.guests.get_mut(&domid) else { return };
                 self.unread.insert(domid);
                 match note {
-                    Note::Exported(export, reader) => guest.exported(export, reader, now, &mut self.book),
+                    Note::Exported(export, reader, meanings) => {
+                        guest.exported(export, reader, meanings, now, &mut self.book)
+                    }
                     Note::Unexported { number, lost } => guest.unexported(number, lost),
                     Note::Words(words) => guest.words(words, now, &mut self.book),
                     Note::Seen(report) => self.book.report(&guest.who, report, now.nanos),
