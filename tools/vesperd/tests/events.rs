@@ -180,10 +180,15 @@ fn a_restarted_daemon_remembers_and_tells_nothing_twice() {
 #[test]
 fn a_guest_that_hangs_and_one_that_is_paused() {
     let mut world = World::with(|config| config.events.watch = Some(Duration::from_millis(50)));
-    let guest = world.add_attached(1);
-    guest.relay().set_heartbeat(Duration::from_millis(50));
+    let (guest, _probe) = probed(&world, 1);
+    // Nobody wanted to hear of this one's faults, so it wakes nobody.
+    let other = world.add_attached(2);
     let mut fed = follow(&world, 0);
+    for guest in [&guest, &other] {
+        guest.relay().set_heartbeat(Duration::from_millis(50));
+    }
     std::thread::sleep(Duration::from_millis(500));
+    other.relay().set_hung(0, true);
     guest.relay().set_hung(0, true);
     let hung = fed.until(Kind::GuestHung);
     assert_eq!(hung.cause, "vCPU 0 has the time to beat and has not beaten");

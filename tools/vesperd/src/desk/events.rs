@@ -109,6 +109,7 @@ impl Desk {
             return;
         }
         self.asked.with_events.insert(domid);
+        self.watch.begin(domid);
         self.identify(domid, now);
         let reader = export.channel.reader(Start::Oldest);
         self.events.note(domid, Note::Exported(export.clone(), reader, meanings));

@@ -425,7 +425,6 @@ impl Desk {
             }
             Event::Attached { domid } => {
                 self.identify(domid, now);
-                self.watch.begin(domid);
                 self.connected(domid);
                 let Some(info) = self.backend.guest(domid) else { return };
                 self.settle(domid, now, |order| match order.what {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Looking at every attached guest now and then: whether it is hung, and whether somebody paused it. Xen tells nobody of
-//! either.
+//! Looking now and then at every guest that has a channel with events in it: whether it is hung, and whether somebody paused it.
+//! Xen tells nobody of either. A guest without such a channel wakes nobody.
 //!
 //! Two looks one after the other must say so. A verdict alone takes vCPUs to task only if Xen gave them the time to beat; so a
 //! guest that is starved, being saved or paused is not hung.
