@@ -13,7 +13,7 @@ for guest in 1 2 3 4; do
 done
 for guest in 1 2 3 4; do
   expect_line 15 /tmp/tail.$guest '"event":"signal"' "\"sig\":$(signal $guest)" "\"guest\":\"g$guest\""
-  expect_equal "signals to sleep in guest $guest" "$(grep '"event":"signal"' /tmp/tail.$guest | grep -c '"comm":"sleep"')" 1
+  expect_equal "signals in guest $guest" "$(grep -c '"event":"signal"' /tmp/tail.$guest)" 1
 done
 guest --send 3 'echo c > /proc/sysrq-trigger'
 crashed() { vesper alive 3 | grep -q crashed; }
