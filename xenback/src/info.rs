@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What can be told of a guest, and what happens to one.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use vesper_action::listener::{Clock, DeadCause, ExportEnd, ExportName, FatalRecord, Words};
@@ -193,6 +194,10 @@ pub enum Event {
         export: u32,
         /// Its name.
         name: ExportName,
+        /// The module that exported it. **Guest text.**
+        owner: Option<String>,
+        /// The text that describes its records. The channel itself may be gone by now. **Guest text.**
+        schema: Option<Arc<str>>,
         /// The record.
         record: FatalRecord,
     },

@@ -218,7 +218,9 @@ fn records_that_report_the_end_are_found_in_passing() {
     let (guest, export) = shared(&mut world);
     let fatal = |world: &mut World| -> Vec<(Option<u16>, Option<String>, u64, usize)> {
         let record = |event: &Event| match event {
-            Event::Fatal { export: 1, record, .. } => {
+            Event::Fatal { export: 1, record, owner, schema, .. } => {
+                // Also when the channel is gone with its guest.
+                assert!(owner.is_some() && schema.as_ref().is_some_and(|schema| schema.contains("panic")));
                 Some((record.cpu, record.name.clone(), record.time_ns, record.record.len()))
             }
             _ => None,

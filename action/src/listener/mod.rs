@@ -125,6 +125,10 @@ pub enum Happening {
         number: u32,
         /// Its name.
         name: ExportName,
+        /// As in [`Export::owner`].
+        owner: Option<String>,
+        /// As in [`Export::schema`]: the export may be gone when this is read.
+        schema: Option<Arc<str>>,
         /// The record.
         record: FatalRecord,
     },
@@ -390,7 +394,7 @@ impl Listener {
     fn watch(&mut self, number: u32, budget: &mut u32, now: Instant) -> bool {
         let Some(held) = self.held.get_mut(&number) else { return false };
         let watched = held.watch(budget);
-        let name = held.export.name.clone();
+        let Export { name, owner, schema, .. } = held.export.clone();
         for record in watched.found {
             if record.time_ns <= self.fatal.told_ns {
                 continue;
@@ -401,7 +405,8 @@ impl Listener {
             }
             // Only with those that are told: each change of it is written down.
             self.fatal.newest_ns = self.fatal.newest_ns.max(record.time_ns);
-            self.happened.push_back(Happening::Fatal { number, name: name.clone(), record });
+            let (name, owner, schema) = (name.clone(), owner.clone(), schema.clone());
+            self.happened.push_back(Happening::Fatal { number, name, owner, schema, record });
         }
         watched.more
     }

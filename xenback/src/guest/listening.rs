@@ -95,8 +95,8 @@ impl Guest {
                 }
                 Happening::Moved => Event::Moved { domid },
                 Happening::LastWords(words) => Event::LastWords { domid, words },
-                Happening::Fatal { number, name, record } => {
-                    Event::Fatal { domid, export: number, name, record }
+                Happening::Fatal { number, name, owner, schema, record } => {
+                    Event::Fatal { domid, export: number, name, owner, schema, record }
                 }
             });
         }

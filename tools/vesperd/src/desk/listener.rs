@@ -8,7 +8,7 @@ use vesper_api::{Channels, Done, ErrorKind, Failure, Since, Streaming};
 use vesper_grant::DomId;
 use vesper_relay_mirror::Start;
 use vesper_stream::frame::{self, EndReason, Gone, GoneReason};
-use vesper_xenback::action::listener::{DeadCause, Export, ExportName, FatalRecord, Words};
+use vesper_xenback::action::listener::{DeadCause, Export, ExportName, Words};
 use vesper_xenback::{DeviceState, GuestInfo};
 
 use super::{Desk, Response};
@@ -199,14 +199,12 @@ impl Desk {
         }
     }
 
-    pub(super) fn fatal(&mut self, domid: DomId, name: &ExportName, record: &FatalRecord) {
-        let export = self.backend.channel(domid, name.as_str());
-        let cause = view::cause(export.as_ref().and_then(|export| export.schema.as_deref()), record);
+    /// A record reports the guest's end. By now the channel may be gone, and the guest.
+    pub(super) fn fatal(&mut self, domid: DomId, name: &ExportName, owner: Option<String>, cause: String) {
         let who = self.known.guests.get(&domid).map_or_else(String::new, |guest| guest.name.clone());
         log::warn!("{who} ({domid}) reports its end in {name}: {cause}");
         let seen = self.known.fatal.entry(domid).or_default();
         if seen.len() < FATAL_MAX {
-            let owner = export.and_then(|export| export.owner);
             seen.push(Fatal { channel: name.to_string(), owner, cause });
         }
     }

@@ -460,7 +460,9 @@ impl Desk {
                 self.read_words(domid, words.clone(), now);
                 self.tell(domid, Notice::Words(words));
             }
-            Event::Fatal { domid, name, record, .. } => self.fatal(domid, &name, &record),
+            Event::Fatal { domid, name, owner, schema, record, .. } => {
+                self.fatal(domid, &name, owner, view::cause(schema.as_deref(), &record));
+            }
             Event::GuestEnded { domid, cause, .. } => {
                 self.event_of_end(domid, cause, now);
                 self.guest_ended(domid, cause);
