@@ -16,7 +16,7 @@ acted() { grep -q "^$1 " /tmp/acted; }
 pids=
 for moment in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
   guest 1 'rm -f /tmp/pid'
-  guest --send 1 'sleep 1000 & p=$!; echo $p > /tmp/pid; usleep 300000; kill -9 $p'
+  guest --send 1 "sleep 1000 & p=\$!; echo \$p > /tmp/pid; $named; usleep 200000; kill -9 \$p"
   usleep $((moment * 60000))
   stop_daemon -KILL
   start_daemon

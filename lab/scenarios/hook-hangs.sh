@@ -16,12 +16,12 @@ for dom in 1 2; do
   wait_for 30 "the device of guest $dom to be connected again" connected $dom
   expect_status 0 vesper probe $dom signal -- names=sleep
 done
-guest --send 1 'sleep 1000 & usleep 300000; kill -9 $!'
+guest --send 1 "sleep 1000 & $named; kill -9 \$!"
 wait_for 15 "the hook" test -s /tmp/child
 begun=$(cut -d. -f1 /proc/uptime)
 note "the daemon answers"
 expect_status 0 vesper list
-guest --send 2 'sleep 1000 & usleep 300000; kill -9 $!'
+guest --send 2 "sleep 1000 & $named; kill -9 \$!"
 wait_for 8 "the other guest's hook" grep -q '^g2$' /tmp/acted
 ! grep -q '^g1$' /tmp/acted || fail "the one behind it ran"
 wait_for 20 "the next hook" grep -q '^g1$' /tmp/acted

@@ -68,6 +68,9 @@ connected() {
 }
 domid() { case $1 in *[!0-9]*) xl domid $1 ;; *) echo $1 ;; esac; }
 
+# For a guest's shell, behind `sleep N &`: until the new process has the name of its program, which a busy machine lets wait.
+named='until [ "$(cat /proc/$!/comm)" = sleep ]; do usleep 50000; done'
+
 # What must come back to where it was: active grants and event channels of a guest, xenstore nodes of its device, the
 # daemon's descriptors. One line.
 usage() {

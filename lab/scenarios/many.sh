@@ -8,7 +8,7 @@ sleep 2
 expect_status 0 vesper channels
 signal() { echo 9 15 6 11 | cut -d ' ' -f $1; }
 for guest in 1 2 3 4; do
-  guest $guest "sleep 100 & usleep 500000; kill -$(signal $guest) \$!"
+  guest $guest "sleep 100 & $named; kill -$(signal $guest) \$!"
   start_tail /tmp/tail.$guest $guest/signal
 done
 for guest in 1 2 3 4; do

@@ -4,7 +4,7 @@
 expect_status 0 vesper probe 1 signal -- names=sleep
 start_tail /tmp/tail 1/signal
 expect_line 10 /tmp/tail '"item":"started"'
-guest 1 'sleep 100 & usleep 500000; kill -9 $!'
+guest 1 "sleep 100 & $named; kill -9 \$!"
 expect_line 10 /tmp/tail '"event":"signal"' '"comm":"sleep"' '"sig":9' '"sender_comm":"sh"'
 expect_line 10 /tmp/tail '"event":"exit"' '"comm":"sleep"' '"sig":9'
 guest 1 'cat & usleep 300000; kill -15 $!'

@@ -14,7 +14,7 @@ expect_line 15 /tmp/events '"name":"g1"' '"event":"process-killed"'
 worst=0
 for round in 1 2 3 4 5; do
   seen=$(grep -c '"name":"g2"' /tmp/events)
-  guest 2 'sleep 1000 & p=$!; usleep 100000; kill -9 $p; echo killed'
+  guest 2 "sleep 1000 & p=\$!; $named; kill -9 \$p; echo killed"
   from=$(now_ms)
   until [ $(grep -c '"name":"g2"' /tmp/events) -gt $seen ]; do
     [ $(($(now_ms) - from)) -lt 5000 ] || fail "event of guest 2 not within 5 s"
