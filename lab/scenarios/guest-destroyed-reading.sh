@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # A guest is destroyed while it writes at full speed: everything up to the last published position is there, and no zombie.
 # In every other round the reader stands still meanwhile, so that a full buffer is left to be read.
-#: alone limit=900 memory=256
+#: alone limit=1800 memory=256
 round() {
   expect_status 0 vesper probe g1 numbers -- bytes=256
   id=$(xl domid g1)
