@@ -74,6 +74,6 @@ sleep 1
 run xl list
 echo "dom0# vesper tail g1/panic"
 vesper tail g1/panic > /tmp/last || exit 1
-head -n 13 /tmp/last
+head -n 16 /tmp/last
 grep -q 'this is the end of g1' /tmp/last || { echo "the message is missing"; exit 1; }
 seen "the guest destroyed; its last words read from what was saved"
