@@ -9,7 +9,7 @@ use vesper_grant::{DomId, DomainState};
 use vesper_ring::wire::xenbus::State;
 
 use super::Backend;
-use crate::guest::{Context, Guest, domain};
+use crate::guest::{Guest, domain};
 use crate::{Error, Event, RETRY, Uuid, nodes};
 
 /// First domain number that Xen never gives to a guest (`DOMID_FIRST_RESERVED`, `public/xen.h`).
@@ -84,19 +84,7 @@ impl Backend {
                 Domain::Dead(cause) => cause,
                 _ => DeadCause::Destroyed,
             };
-            let removed = guest.gone(
-                cause,
-                &mut Context {
-                    host: &*self.host,
-                    store: &*self.store,
-                    epoll: &self.epoll,
-                    limits: &self.limits,
-                    events: &mut self.events,
-                    remains: &mut self.remains,
-                    now,
-                },
-            );
-            if !removed {
+            if !guest.gone(cause, &mut self.parts(now).1) {
                 self.retry_later(now);
             }
         }

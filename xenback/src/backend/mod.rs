@@ -277,8 +277,18 @@ impl Backend {
         now: Instant,
         act: impl FnOnce(&mut Guest, &mut Context<'_>) -> T,
     ) -> Option<T> {
-        let guest = self.guests.get_mut(&domid)?;
-        let mut context = Context {
+        let (guests, mut context) = self.parts(now);
+        let guest = guests.get_mut(&domid)?;
+        let result = act(guest, &mut context);
+        guest.harvest(&mut context);
+        let (has_work, due) = (guest.has_work(), guest.next_deadline());
+        self.turns.set(domid, has_work, due);
+        Some(result)
+    }
+
+    /// The guests, and what they work with.
+    fn parts(&mut self, now: Instant) -> (&mut BTreeMap<DomId, Guest>, Context<'_>) {
+        let context = Context {
             host: &*self.host,
             store: &*self.store,
             epoll: &self.epoll,
@@ -287,10 +297,7 @@ impl Backend {
             remains: &mut self.remains,
             now,
         };
-        let result = act(guest, &mut context);
-        guest.harvest(&mut context);
-        self.turns.set(domid, guest.has_work(), guest.next_deadline());
-        Some(result)
+        (&mut self.guests, context)
     }
 
     /// The marks of what is readable. What does not fit stays so.
