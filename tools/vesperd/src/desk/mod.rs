@@ -2,6 +2,7 @@
 //! The desk: takes requests, hands them to the backend, and says how they ended.
 
 mod events;
+mod happened;
 mod life;
 mod listener;
 mod order;
@@ -24,14 +25,14 @@ use vesper_action::image::{self, ModuleImage};
 use vesper_action::{Command, CommandId, ModuleName};
 use vesper_api::{Attached, Done, ErrorKind, Failure, Guests, Reply, Request};
 use vesper_grant::DomId;
-use vesper_xenback::{Backend, DeviceState, Event, GuestInfo};
+use vesper_xenback::{Backend, DeviceState, GuestInfo};
 use vesper_xenstore::Store;
 use watch::Watch;
 
 use crate::clients::ClientId;
 use crate::closer::Foreign;
 use crate::config::{AttachRule, Config};
-use crate::events::{Events, Feed, Note};
+use crate::events::{Events, Feed};
 use crate::failures::{self, label};
 use crate::files::Files;
 use crate::images::{FileError, Images, JobId, Prepared};
@@ -403,71 +404,6 @@ impl Desk {
             image.check_for(vermagic).map_err(|error| refused(&error))?;
         }
         Ok(image)
-    }
-
-    fn happened(&mut self, event: Event, now: Instant) {
-        match event {
-            Event::Finished { id, domid, outcome } => match self.running.remove(&id) {
-                Some(order) => {
-                    let result = order.ended(outcome, now);
-                    self.answer(&order, result, now);
-                }
-                None => log::warn!("domain {domid}: command {id} ended, but nobody asked for it"),
-            },
-            Event::GuestAppeared { domid, .. } => {
-                self.identify(domid, now);
-                self.attach_as_configured(domid);
-            }
-            Event::GuestGone { domid, .. } => {
-                self.no_guest(domid);
-                self.settle(domid, now, |order| Err(order.gone()));
-                self.forget_guest(domid);
-            }
-            Event::Attached { domid } => {
-                self.identify(domid, now);
-                self.connected(domid);
-                let Some(info) = self.backend.guest(domid) else { return };
-                self.settle(domid, now, |order| match order.what {
-                    What::Detach => Err(order.overtaken("attached")),
-                    _ => Ok(order.attached(&info, now)),
-                });
-            }
-            Event::Detached { domid } => {
-                self.settle(domid, now, |order| match order.what {
-                    What::Detach => Ok(order.detached(now)),
-                    _ => Err(order.overtaken("detached")),
-                });
-                self.watch.end(domid);
-                self.detached(domid);
-            }
-            Event::DeviceFailed { domid, reason } => {
-                let why = format!("the guest broke the protocol, its device was stopped: {reason}");
-                self.events.note(domid, Note::Unreadable(why));
-                self.settle(domid, now, |order| Err(failures::stopped(&order.guest, &reason)));
-            }
-            Event::StoreLost => self.store_lost = true,
-            Event::Exported { domid, export, .. } => self.exported(domid, export, now),
-            Event::Unexported { domid, export, name, why } => {
-                self.files.hide(domid, name.as_str());
-                self.no_events(domid, export, name.as_str(), why);
-                self.tell(domid, Notice::Unexported(export, view::end_reason(why)));
-            }
-            Event::Moved { domid } => {
-                self.moved(domid, now);
-                self.tell(domid, Notice::Moved);
-            }
-            Event::LastWords { domid, words } => {
-                self.read_words(domid, words.clone(), now);
-                self.tell(domid, Notice::Words(words));
-            }
-            Event::Fatal { domid, name, owner, schema, record, .. } => {
-                self.fatal(domid, &name, owner, view::cause(schema.as_deref(), &record));
-            }
-            Event::GuestEnded { domid, cause, .. } => {
-                self.event_of_end(domid, cause, now);
-                self.guest_ended(domid, cause);
-            }
-        }
     }
 
     /// What is to be told to one who asked for events, as far as there is anything now.
