@@ -88,7 +88,13 @@ impl Mapped {
     /// Padding of all sub-buffers before `number`, lower 32 bits; `None` when the guest tells that of others.
     pub(crate) fn padding(&self, number: u64) -> Option<u32> {
         let padding = Padding::from_word(self.load(offset_of!(Positions, padding)));
-        (padding.produced == number as u32).then_some(padding.bytes)
+        match padding.produced.wrapping_sub(number as u32) {
+            0 => Some(padding.bytes),
+            // The guest is within a switch: `number` is complete and counted, and the head does not say so yet. It may
+            // stay there for long, so looking again is no way out.
+            1 => Some(padding.bytes.wrapping_sub(self.geometry.subbuf_size() - self.bytes_of(number)?)),
+            _ => None,
+        }
     }
 
     /// Bytes of the completed sub-buffer `number`; `None` when the guest tells those of another, or more than it has.

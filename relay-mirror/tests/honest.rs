@@ -5,11 +5,14 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::mem::offset_of;
+use std::sync::atomic::Ordering;
 
 use common::{FRAME, Sink, Source, geometry, mirror};
 use proptest::prelude::*;
 use vesper_relay_mirror::writer::{Export, WhenFull};
 use vesper_relay_mirror::{Lost, Start};
+use vesper_ring::wire::listener::{Head, Positions};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -165,6 +168,36 @@ fn a_reader_that_sleeps_for_many_rounds_knows_the_bytes_it_missed() {
     assert!(sink.lost.sub_buffers > 100, "{:?}", sink.lost);
     assert_eq!(sink.bytes + sink.lost.bytes, source.bytes);
     assert_eq!(sink.lost.writes, 0);
+}
+
+/// Stopped there (an interrupt, a vCPU that is not run), the guest has written the new word of padding and not yet the head.
+#[test]
+fn a_guest_that_stops_within_a_switch_is_still_counted_to_the_byte() {
+    let geometry = geometry(64, 3, 1);
+    let export = Export::new(geometry, 0);
+    let channel = mirror(geometry, &export);
+    let mut source = Source::new(&export, 0, WhenFull::Overwrite);
+    let (mut reader, mut sink) = (channel.reader(Start::Now), Sink::default());
+    let head = export.position(offset_of!(Positions, head));
+    let mut switches = 0;
+    for write in 0..60 {
+        let before = head.load(Ordering::Relaxed);
+        source.write((write * 7) % 40).expect("it overwrites");
+        let after = head.load(Ordering::Relaxed);
+        if Head::from_word(after).produced != Head::from_word(before).produced {
+            switches += 1;
+            if switches % 8 == 0 {
+                head.store(before, Ordering::Relaxed);
+                channel.update();
+                head.store(after, Ordering::Relaxed);
+            }
+        }
+    }
+    source.writer.finish();
+    sink.drain(&mut reader, 0);
+    assert!(switches >= 24, "{switches}");
+    assert_eq!(sink.bytes + sink.lost.bytes, source.bytes, "{sink:?}");
+    assert_eq!(channel.status()[0].nonsense, 0);
 }
 
 #[test]
