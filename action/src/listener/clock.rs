@@ -54,7 +54,7 @@ pub(super) struct Exchanges {
 struct Exchange {
     offset_ns: i64,
     half_trip_ns: u64,
-    /// When the host had it, on its clock.
+    /// When the host received the question, on its clock.
     at_ns: u64,
 }
 
@@ -71,12 +71,14 @@ impl Exchanges {
     /// wrong but the guest's own.
     pub(super) fn completed(&mut self, guest: GuestStamps, now_ns: u64) {
         let Some((a, b, c)) = self.open.take().filter(|(sent, ..)| *sent == guest.sent) else { return };
+        // It was true then, and the guest may take its time to tell.
+        let at_ns = b;
         let [a, b, c, d] = [a, b, c, guest.got].map(i128::from);
         let trip = (d - a) - (c - b);
         let offset = ((b - a) + (c - d)).div_euclid(2);
         let (Ok(trip), Ok(offset_ns)) = (u64::try_from(trip), i64::try_from(offset)) else { return };
         // Rounded up, since the middle was rounded down.
-        let new = Exchange { offset_ns, half_trip_ns: trip / 2 + 1, at_ns: now_ns };
+        let new = Exchange { offset_ns, half_trip_ns: trip / 2 + 1, at_ns };
         if self.kept.len() == KEPT {
             // The worst as of now goes, be it old or slow.
             let worst = (0..KEPT).max_by_key(|&at| self.kept[at].error_at(now_ns));
@@ -153,8 +155,8 @@ mod tests {
         // Fast, then slow: the fast one is better, until it has drifted by more than the slow one's trip.
         let fast = exchange(&mut x, 0, 1_000_000_000, 1000, 0, 1000);
         exchange(&mut x, 0, 2_000_000_000, 2_000_000, 0, 2_000_000);
-        assert_eq!(x.clock(fast).unwrap().error_ns, 1001);
-        assert_eq!(x.clock(fast + 500_000_000).unwrap().error_ns, 501_001);
+        assert_eq!(x.clock(fast).unwrap().error_ns, 1002);
+        assert_eq!(x.clock(fast + 500_000_000).unwrap().error_ns, 501_002);
         assert!(x.clock(fast + 60_000_000_000).unwrap().error_ns < 61_001_001);
         // However many slow ones follow, a fresh fast one is the best again.
         for n in 0..20 {
@@ -162,6 +164,15 @@ mod tests {
         }
         let now = exchange(&mut x, 0, 200_000_000_000, 10, 0, 10);
         assert_eq!(x.clock(now), Some(Clock { offset_ns: 0, error_ns: 11 }));
+    }
+
+    #[test]
+    fn an_exchange_is_as_old_as_its_question_however_late_it_is_completed() {
+        let mut x = Exchanges::default();
+        x.answered(1000, 5000, 5100);
+        let hour = 3600 * 1_000_000_000;
+        x.completed(GuestStamps { sent: 1000, got: 1200 }, 5000 + hour);
+        assert_eq!(x.clock(5000 + hour).unwrap().error_ns, 51 + 3600 * DRIFT_NS_PER_S);
     }
 
     #[test]

@@ -14,7 +14,8 @@
 //! else it has ended.
 //!
 //! Order of the questions: one TIME, so that nothing is read that cannot be dated; what is to be taken back, so that its
-//! pages and its name are free; what is to be shared; then the other exchanges of TIME.
+//! pages and its name are free; what is to be shared; then the other exchanges of TIME. While there is nothing to be dated no
+//! TIME is asked, so that an idle guest wakes nobody; the first export after that begins as a connection does.
 
 use super::traits::{Kernel, Link, Stamps};
 use crate::traits::Fault;
@@ -22,7 +23,8 @@ use crate::traits::Fault;
 /// Exports that there can be at a time, those that are being taken back included.
 pub const SLOTS: usize = 64;
 
-/// Exchanges of TIME that a connection begins with: the best of several has the smallest error.
+/// Exchanges of TIME that a connection begins with, and its first export after it had none: the best of several has the
+/// smallest error.
 const QUICK: u8 = 8;
 
 /// What is in a slot.
@@ -123,7 +125,11 @@ impl Action {
     ///
     /// [`Fault`]: the device stands still.
     pub fn export(&mut self, slot: u32, link: &mut impl Link, kernel: &mut impl Kernel) -> Result<(), Fault> {
+        let idle = !self.has_any();
         let Some(export) = self.slots.get_mut(slot as usize) else { return Ok(()) };
+        if idle && self.quick == 0 {
+            self.quick = QUICK;
+        }
         *export = match *export {
             Export::Free | Export::New | Export::Refused => Export::New,
             Export::Announcing { .. } => Export::Announcing { more: true },
@@ -159,14 +165,19 @@ impl Action {
         self.ask(link, kernel)
     }
 
-    /// It is time for another exchange of TIME. Several before its turn comes are one.
+    /// It is time for another exchange of TIME, if there is anything to be dated. Several before its turn comes are one.
     ///
     /// # Errors
     ///
     /// [`Fault`]: the device stands still.
     pub fn time(&mut self, link: &mut impl Link, kernel: &mut impl Kernel) -> Result<(), Fault> {
-        self.told = true;
+        self.told |= self.has_any();
         self.ask(link, kernel)
+    }
+
+    /// Whether the host has an export, or is to have one.
+    fn has_any(&self) -> bool {
+        self.slots.iter().any(|export| !matches!(export, Export::Free | Export::Refused))
     }
 
     /// The open question was answered.

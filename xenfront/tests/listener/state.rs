@@ -23,14 +23,59 @@ fn a_connection_begins_with_eight_exchanges_of_time_each_with_the_stamps_of_the_
         before = (sent, sent + 1);
     }
     assert!(desk.try_asked().is_none(), "no more by itself");
+}
 
-    // When told, one more; told twice before it is asked, one.
+#[test]
+fn time_goes_on_when_told_while_there_is_an_export() {
+    let mut desk = Desk::idle();
+    desk.export(5);
+    desk.settle();
+    // Told twice before it is asked, one.
     desk.front.time().unwrap();
     desk.front.time().unwrap();
-    let Asked::Time { prev_sent, prev_got, .. } = desk.asked() else { panic!() };
-    assert_eq!((prev_sent, prev_got), before);
-    desk.answer(&time_is()).unwrap();
+    desk.time();
     desk.time(); // the second call came when the first was asked already
+    assert!(desk.try_asked().is_none());
+    desk.unexport(5);
+    desk.settle();
+    desk.front.time().unwrap();
+    assert!(desk.try_asked().is_none(), "nothing is left to be dated");
+}
+
+#[test]
+fn an_idle_guest_asks_nothing_and_its_first_export_begins_with_the_time() {
+    let mut desk = Desk::idle();
+    for _ in 0..3 {
+        desk.front.time().unwrap();
+    }
+    assert!(desk.try_asked().is_none());
+    for round in 0..2 {
+        let number = desk.export(7);
+        // The last exchange of before is completed by it: the host has its own stamps of that, and knows its age.
+        assert!(matches!(desk.asked(), Asked::Time { prev_sent: 1.., prev_got: 1.., .. }), "{round}");
+        desk.answer(&time_is()).unwrap();
+        assert_eq!(desk.asked(), export(7, number, false), "{round}");
+        desk.done(0);
+        for _ in 0..7 {
+            desk.time();
+        }
+        assert!(desk.try_asked().is_none(), "{round}");
+        desk.unexport(7);
+        desk.settle();
+    }
+}
+
+#[test]
+fn what_was_refused_is_not_dated() {
+    let mut desk = Desk::idle();
+    desk.export(4);
+    desk.time();
+    desk.asked();
+    desk.done(-28);
+    for _ in 0..7 {
+        desk.time();
+    }
+    desk.front.time().unwrap();
     assert!(desk.try_asked().is_none());
 }
 
@@ -64,7 +109,7 @@ fn what_exists_is_announced_after_the_first_time_and_before_the_others() {
 
 #[test]
 fn an_export_of_a_connection_that_is_up_is_announced_at_once() {
-    let mut desk = Desk::idle();
+    let mut desk = Desk::busy();
     let number = desk.export(63);
     assert_eq!(desk.asked(), export(63, number, false));
     assert!(desk.told().is_empty());
@@ -109,7 +154,7 @@ fn what_leaves_goes_before_what_comes() {
 #[test]
 fn a_refusal_is_told_and_the_export_offered_again_only_when_asked_for_or_connected_anew() {
     for status in [-28, -17, -22, -5] {
-        let mut desk = Desk::idle();
+        let mut desk = Desk::busy();
         let number = desk.export(4);
         desk.asked();
         desk.done(status);
@@ -129,7 +174,7 @@ fn a_refusal_is_told_and_the_export_offered_again_only_when_asked_for_or_connect
 
 #[test]
 fn what_was_refused_ends_without_a_word_to_the_host() {
-    let mut desk = Desk::idle();
+    let mut desk = Desk::busy();
     desk.export(4);
     desk.asked();
     desk.done(-28);
@@ -169,20 +214,20 @@ fn an_offer_that_the_host_would_take_for_an_attack_is_not_said() {
         ("unknown flags", |o| o.flags = 2),
     ];
     for (what, spoil) in spoils {
-        let mut desk = Desk::idle();
+        let mut desk = Desk::busy();
         desk.world.borrow_mut().spoil = Some(spoil);
         desk.export(0);
         assert!(desk.try_asked().is_none(), "{what}");
         assert_eq!(desk.told(), [(0, Some(-5))], "{what}");
         desk.world.borrow_mut().spoil = None;
         desk.front.export(0).unwrap();
-        assert_eq!(desk.asked(), export(0, 1, false), "{what}");
+        assert_eq!(desk.asked(), export(0, 2, false), "{what}");
     }
 }
 
 #[test]
 fn an_end_while_the_export_is_open_is_said_after_its_answer() {
-    let mut desk = Desk::idle();
+    let mut desk = Desk::busy();
     let number = desk.export(5);
     desk.asked();
     desk.unexport(5);
@@ -231,7 +276,7 @@ fn a_host_that_does_not_know_the_export_has_let_go_of_it() {
 
 #[test]
 fn more_of_an_export_is_a_part() {
-    let mut desk = Desk::idle();
+    let mut desk = Desk::busy();
     let number = desk.export(6);
     desk.asked();
     // It comes while the whole is on its way, and again while the part is.
@@ -278,6 +323,7 @@ fn more_of_an_export_that_was_not_announced_goes_with_it() {
 fn a_new_connection_announces_everything_anew_under_the_same_number() {
     let mut desk = Desk::idle();
     let (a, b, c) = (desk.export(0), desk.export(1), desk.export(2));
+    desk.time();
     desk.asked();
     desk.done(0);
     desk.asked();
@@ -359,7 +405,7 @@ fn an_event_without_an_answer_is_told_apart() {
 
 #[test]
 fn who_sleeps_is_woken() {
-    let mut desk = Desk::idle();
+    let mut desk = Desk::busy();
     let kicks = |desk: &Desk| desk.world.borrow().kicks;
     let before = kicks(&desk);
     assert!(!desk.back.final_check().unwrap(), "the host sleeps");
