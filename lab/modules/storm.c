@@ -6,9 +6,9 @@
  */
 #include <linux/module.h>
 #include <linux/moduleparam.h>
-#include <linux/relay.h>
 #include <linux/sched.h>
-#include <vesper/relay.h>
+
+#include "no_files.h"
 
 enum { STORM = 1 };
 static const char schema[] =
@@ -45,25 +45,6 @@ static int events_set(const char *value, const struct kernel_param *kp)
 
 static const struct kernel_param_ops events_ops = { .set = events_set };
 module_param_cb(events, &events_ops, NULL, 0200);
-
-static struct dentry *no_file(const char *filename, struct dentry *parent,
-			      umode_t mode, struct rchan_buf *buf,
-			      int *is_global)
-{
-	/* relay takes NULL for a failure, and does not look at what it gets. */
-	return (struct dentry *)buf;
-}
-
-static int no_file_removed(struct dentry *dentry)
-{
-	return 0;
-}
-
-static const struct rchan_callbacks callbacks = {
-	.subbuf_start = virtrelay_subbuf_start_callback,
-	.create_buf_file = no_file,
-	.remove_buf_file = no_file_removed,
-};
 
 static int __init storm_init(void)
 {

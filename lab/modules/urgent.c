@@ -12,8 +12,8 @@
 #include <linux/irqflags.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
-#include <linux/relay.h>
-#include <vesper/relay.h>
+
+#include "no_files.h"
 
 static ulong subbuf_size = 1 << 20;
 module_param(subbuf_size, ulong, 0444);
@@ -98,25 +98,6 @@ static const struct kernel_param_ops quiet_ops = { .set = quiet_set };
 module_param_cb(quiet, &quiet_ops, NULL, 0200);
 static const struct kernel_param_ops text_ops = { .set = text_set };
 module_param_cb(text, &text_ops, NULL, 0200);
-
-static struct dentry *no_file(const char *filename, struct dentry *parent,
-			      umode_t mode, struct rchan_buf *buf,
-			      int *is_global)
-{
-	/* relay takes NULL for a failure, and does not look at what it gets. */
-	return (struct dentry *)buf;
-}
-
-static int no_file_removed(struct dentry *dentry)
-{
-	return 0;
-}
-
-static const struct rchan_callbacks callbacks = {
-	.subbuf_start = virtrelay_subbuf_start_callback,
-	.create_buf_file = no_file,
-	.remove_buf_file = no_file_removed,
-};
 
 static int __init urgent_init(void)
 {
