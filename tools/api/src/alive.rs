@@ -20,6 +20,22 @@ pub struct Alive {
     /// The module that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<ModuleState>,
+    /// Asked with `now`: what happened to the guest in this boot and still counts, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+}
+
+/// Something that happened to a guest, in short; the event has the rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Its number.
+    pub fault: u64,
+    /// The kind of the event.
+    pub event: String,
+    /// How bad it is.
+    pub severity: String,
+    /// Why, in one line; what the guest wrote of it is escaped.
+    pub cause: String,
 }
 
 /// How it is known whether a guest is alive.
@@ -37,6 +53,8 @@ pub enum Because {
     Starved,
     /// Alive as far as Xen says; nothing in it is connected that could beat.
     NotConnected,
+    /// Alive as far as Xen says; whether it beats is not known yet.
+    Undecided,
     /// Not alive: vCPUs that run do not beat.
     Hung,
     /// Not alive: its kernel crashed.
@@ -53,7 +71,7 @@ pub enum Because {
     Destroyed,
     /// The guest is alive, but the module that was asked for is not in.
     NoModule,
-    /// The guest is alive, but the module recorded something fatal.
+    /// The guest is alive, but the module recorded something fatal; without a module: the guest reported its end.
     Fatal,
     /// A reason that a newer daemon knows.
     #[serde(other)]

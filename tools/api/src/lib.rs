@@ -31,7 +31,7 @@ pub mod reply;
 pub mod request;
 pub mod text;
 
-pub use alive::{Alive, Because, ModuleState};
+pub use alive::{Alive, Because, Fault, ModuleState};
 pub use channel::{BufferStatus, ChannelStatus, Channels, GuestChannels, Saved, Since};
 pub use errno::Errno;
 pub use failure::{ErrorKind, Failure, Log};

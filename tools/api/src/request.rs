@@ -104,6 +104,9 @@ pub enum Request {
         /// Longest wait, milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_ms: Option<u64>,
+        /// Answer at once from what is known, with the faults that count. From then on the guest is looked at regularly.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        now: bool,
     },
 }
 

@@ -50,8 +50,12 @@ fn requests_are_spelled_so() {
             r#"{"request":"stream","dom":"3","channel":"panic","since":"now","follow":true}"#,
         ),
         (
-            Request::Alive { dom: "3".into(), module: Some("panic".into()), timeout_ms: Some(9) },
+            Request::Alive { dom: "3".into(), module: Some("panic".into()), timeout_ms: Some(9), now: false },
             r#"{"request":"alive","dom":"3","module":"panic","timeout_ms":9}"#,
+        ),
+        (
+            Request::Alive { dom: "3".into(), module: None, timeout_ms: None, now: true },
+            r#"{"request":"alive","dom":"3","now":true}"#,
         ),
     ];
     for (request, line) in table {
@@ -126,7 +130,14 @@ fn a_reply_of_a_newer_daemon_is_still_a_failure() {
 fn a_guest_that_is_not_alive_is_a_result_with_status_1() {
     for (alive, status) in [(true, 0), (false, 1)] {
         let because = if alive { Because::Beating } else { Because::Hung };
-        let done = Done::Alive(Alive { guest: guest(), alive, because, hung_vcpus: vec![], module: None });
+        let done = Done::Alive(Alive {
+            guest: guest(),
+            alive,
+            because,
+            hung_vcpus: vec![],
+            module: None,
+            faults: vec![],
+        });
         let reply: Reply = from_line(&to_line(&Reply::from(Ok(done)))).unwrap();
         assert_eq!(reply.status(), status);
         assert!(reply.into_result().is_ok());
@@ -158,7 +169,7 @@ fn the_examples_of_the_book_are_true() {
             }
         }
     }
-    assert_eq!((requests, replies), (10, 13));
+    assert_eq!((requests, replies), (11, 14));
     for kind in ErrorKind::ALL.iter().filter(|kind| **kind != ErrorKind::Unknown) {
         let row = format!(
             "| {} | `{}` |",

@@ -76,7 +76,7 @@ fn rmmod(guest: c_int, name: Text<'_>, flags: c_long) -> Result<(), Negative> {
 
 fn is_alive(guest: c_int, name: Text<'_>) -> Result<bool, Negative> {
     let module = name.transpose()?.filter(|name| !name.is_empty()).map(String::from);
-    match ask(&Request::Alive { dom: guest.to_string(), module, timeout_ms: None })? {
+    match ask(&Request::Alive { dom: guest.to_string(), module, timeout_ms: None, now: false })? {
         Done::Alive(alive) => Ok(alive.alive),
         _ => Err(Negative(-libc::EPROTO)),
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use support::events::{Fed, events, of_kind};
 use support::{Client, World, eventually};
-use vesper_api::{Done, ErrorKind, Request};
+use vesper_api::{Because, Done, ErrorKind, Request};
 use vesper_events::{End, Kind, Severity};
 use vesper_grant::loopback::LoopGuest;
 use vesper_grant::{DomId, ShutdownReason};
@@ -292,4 +292,56 @@ fn a_client_that_does_not_read_or_goes_away_costs_nobody_else() {
     drop(client);
     exits(&probe, 2);
     eventually("and go on to be", || events(&world).len() == 2);
+}
+
+#[test]
+fn who_asks_for_an_answer_at_once_gets_one_with_the_faults() {
+    let world = World::new();
+    let (guest, probe) = probed(&world, 1);
+    let now = || {
+        let asked = Instant::now();
+        let request = Request::Alive { dom: "1".into(), module: None, timeout_ms: None, now: true };
+        let Ok(Done::Alive(answer)) = world.ask(&request) else { panic!("no answer") };
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+        (answer.alive, answer.because, answer.faults)
+    };
+    let module = Some("probe".to_owned());
+    let both = world.ask(&Request::Alive { dom: "1".into(), module, timeout_ms: None, now: true });
+    assert_eq!(both.unwrap_err().kind, ErrorKind::BadRequest);
+    // The heartbeat is of half a second; nobody waits for it.
+    let first = now();
+    assert!(first.0 && first.2.is_empty(), "{first:?}");
+    oops(&probe, 3);
+    exits(&probe, 9);
+    eventually("the oops counts", || !now().2.is_empty());
+    let (alive, _, faults) = now();
+    assert!(alive && faults.len() == 1, "{faults:?}");
+    assert_eq!((faults[0].event.as_str(), faults[0].severity.as_str()), ("guest-oops", "error"));
+    // The guest's kernel goes on for a while, as with panic=10.
+    guest.relay().last_words(Some(&probe), 1, &panic()).unwrap();
+    eventually("the end counts", || !now().0);
+    let (_, because, faults) = now();
+    assert_eq!((because, faults.last().unwrap().event.as_str()), (Because::Fatal, "guest-panic"));
+    world.machine.crash(DomId(1));
+    world.store.shut_down();
+    eventually("Xen says so", || now().1 == Because::Crashed);
+    assert!(!now().0);
+}
+
+#[test]
+fn a_guest_without_a_probe_that_is_asked_about_is_looked_at() {
+    let world = World::with(|config| config.events.watch = Some(Duration::from_millis(50)));
+    let guest = world.add_attached(1);
+    guest.relay().set_heartbeat(Duration::from_millis(20));
+    let request = Request::Alive { dom: "1".into(), module: None, timeout_ms: None, now: true };
+    let now = || match world.ask(&request) {
+        Ok(Done::Alive(answer)) => answer,
+        other => panic!("{other:?}"),
+    };
+    eventually("it beats", || now().because == Because::Beating);
+    guest.relay().set_hung(0, true);
+    eventually("it hangs", || !now().alive);
+    assert_eq!((now().because, now().faults[0].event.as_str()), (Because::Hung, "guest-hung"));
+    guest.relay().set_hung(0, false);
+    eventually("it goes on", || now().alive && now().faults.is_empty());
 }

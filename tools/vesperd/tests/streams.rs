@@ -258,7 +258,8 @@ fn a_guest_that_crashed_and_is_kept_is_read_to_its_end() {
     for dom in ["1", "guest1"] {
         assert!(matches!(world.ask(&follow(dom)), Ok(Done::Saved(_))), "{dom}");
     }
-    let alive = world.ask(&Request::Alive { dom: "1".into(), module: None, timeout_ms: None }).unwrap();
+    let alive =
+        world.ask(&Request::Alive { dom: "1".into(), module: None, timeout_ms: None, now: false }).unwrap();
     assert!(matches!(alive, Done::Alive(alive) if !alive.alive && alive.because == Because::Crashed));
 }
 
@@ -347,7 +348,7 @@ fn a_guest_is_alive_until_it_is_not() {
     let probe = channel(&world, &guest, "vesper_probe");
     let alive = |module: Option<&str>| -> Alive {
         let module = module.map(str::to_owned);
-        match world.ask(&Request::Alive { dom: "1".into(), module, timeout_ms: None }) {
+        match world.ask(&Request::Alive { dom: "1".into(), module, timeout_ms: None, now: false }) {
             Ok(Done::Alive(alive)) => alive,
             other => panic!("{other:?}"),
         }
@@ -362,11 +363,13 @@ fn a_guest_is_alive_until_it_is_not() {
     eventually("the fatal record is seen", || alive(Some("vesper_probe")).because == Because::Fatal);
     let module = alive(Some("probe"));
     assert!(!module.alive);
-    let request = Request::Alive { dom: "1".into(), module: Some("probe".into()), timeout_ms: None };
+    let request =
+        Request::Alive { dom: "1".into(), module: Some("probe".into()), timeout_ms: None, now: false };
     assert_eq!(Client::connect(world.socket()).ask(&request, None).status(), 1);
     // A guest without a frontend is as alive as Xen says.
     world.add_bare_guest(2, "bare", 2);
     eventually("the guest is seen", || world.guest(2).is_some());
-    let bare = world.ask(&Request::Alive { dom: "2".into(), module: None, timeout_ms: None }).unwrap();
+    let bare =
+        world.ask(&Request::Alive { dom: "2".into(), module: None, timeout_ms: None, now: false }).unwrap();
     assert!(matches!(bare, Done::Alive(alive) if alive.alive && alive.because == Because::NotConnected));
 }

@@ -189,6 +189,9 @@ pub(crate) enum Command {
         dom: String,
         /// A module that was loaded through VESPER
         name: Option<String>,
+        /// Answer at once from what vesperd knows, with the faults that count; from then on it looks at the guest regularly
+        #[arg(long, conflicts_with = "name")]
+        now: bool,
         #[command(flatten)]
         limit: Limit,
     },
@@ -254,8 +257,9 @@ impl Command {
             }
             Self::Status { dom } => Request::Status { dom: dom.clone() },
             Self::Channels { dom } => Request::Channels { dom: dom.clone() },
-            Self::Alive { dom, name, limit } => {
-                Request::Alive { dom: dom.clone(), module: name.clone(), timeout_ms: limit.millis() }
+            Self::Alive { dom, name, now, limit } => {
+                let (dom, module) = (dom.clone(), name.clone());
+                Request::Alive { dom, module, timeout_ms: limit.millis(), now: *now }
             }
             Self::Insmod { dom, file, args, limit } => {
                 let request = insmod(dom, file, args.clone(), limit);

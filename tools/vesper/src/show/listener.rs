@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use vesper_api::{Alive, Because, BufferStatus, Channels, Probes, Recorded, printable};
+use vesper_api::{Alive, Because, BufferStatus, Channels, Fault, Probes, Recorded, printable};
 
 use super::{aligned, or_dash, who};
 
@@ -92,6 +92,8 @@ pub(super) fn alive(alive: &Alive) -> String {
         Because::NotConnected => {
             "is alive as far as Xen says; nothing in it is connected that could beat".into()
         }
+        Because::Undecided => "is alive as far as Xen says; whether it beats is not known yet".into(),
+        Because::Hung if vcpus.is_empty() => "is not alive: hung".into(),
         Because::Hung => {
             format!("is not alive: hung, vCPU {} had the time to beat and did not", vcpus.join(", "))
         }
@@ -104,10 +106,16 @@ pub(super) fn alive(alive: &Alive) -> String {
         Because::Watchdog => "is not alive: its watchdog ended it".into(),
         Because::Destroyed => "is not alive: it was destroyed".into(),
         Because::NoModule => format!("is alive, but {module} is not in it"),
+        Because::Fatal if alive.module.is_none() => "is not alive: it has reported its end".into(),
         Because::Fatal => format!("is not alive: {module} recorded something fatal"),
         _ if alive.alive => "is alive".into(),
         _ => "is not alive".into(),
     };
+    let faults = alive.faults.iter().map(|fault| {
+        let Fault { fault, event, severity, cause } = fault;
+        format!("  #{fault} {} ({}): {}\n", printable(event), printable(severity), printable(cause))
+    });
+    let faults: String = faults.collect();
     match &alive.module {
         Some(state) if alive.alive => {
             let channels = if state.channels.is_empty() {
@@ -117,6 +125,6 @@ pub(super) fn alive(alive: &Alive) -> String {
             };
             format!("{who} {said}; {module} is in{channels}\n")
         }
-        _ => format!("{who} {said}\n"),
+        _ => format!("{who} {said}\n{faults}"),
     }
 }

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use vesper_api::{Alive, Because, Done, Failure, ModuleState};
+use vesper_api::{Alive, Because, Done, Failure, Fault, ModuleState};
+use vesper_events::{Kind, Severity};
+use vesper_stream::Moment;
 use vesper_xenback::GuestInfo;
 use vesper_xenback::action::listener::{DeadCause, Verdict, Why};
 
@@ -26,6 +28,9 @@ impl Desk {
     pub(super) fn judge(&mut self, order: Order, now: Instant) -> Result<Option<Done>, Failure> {
         let verdict =
             self.backend.alive(order.domid).map_err(|error| failures::of_backend(&error, &order.guest))?;
+        if matches!(order.what, What::Alive { now: true, .. }) {
+            return Ok(Some(Done::Alive(self.judge_at_once(&order, verdict))));
+        }
         let (is_alive, because, hung_vcpus) = match verdict {
             Verdict::Undecided { again_ns } => {
                 let again = now + Duration::from_nanos(again_ns).max(PAUSE);
@@ -37,8 +42,8 @@ impl Desk {
             Verdict::Dead(cause) => (false, dead(cause), vec![]),
         };
         let guest = order.guest.clone();
-        let mut answer = Alive { guest, alive: is_alive, because, hung_vcpus, module: None };
-        if let (What::Alive { module: Some(module) }, Some(info)) =
+        let mut answer = Alive { guest, alive: is_alive, because, hung_vcpus, module: None, faults: vec![] };
+        if let (What::Alive { module: Some(module), .. }, Some(info)) =
             (&order.what, self.backend.guest(order.domid))
         {
             let state = self.module(&info, module);
@@ -57,6 +62,27 @@ impl Desk {
             answer.module = Some(state);
         }
         Ok(Some(Done::Alive(answer)))
+    }
+
+    /// What is known of the guest after one look, its faults included. That it hangs takes two looks; so the guest is looked at from
+    /// now on, and the event says it.
+    fn judge_at_once(&mut self, order: &Order, verdict: Verdict) -> Alive {
+        let faults = self.faults(order, Moment::now());
+        let ends = |fault: &&Fault| fault.severity == Severity::Fatal.name();
+        let end = faults.iter().rev().find(ends).map(|fault| match fault.event == Kind::GuestHung.name() {
+            true => Because::Hung,
+            false => Because::Fatal,
+        });
+        if !matches!(verdict, Verdict::Dead(_)) {
+            self.watch.begin(order.domid);
+        }
+        let because = match verdict {
+            Verdict::Dead(cause) => dead(cause),
+            Verdict::Alive(why) => end.unwrap_or(alive(why)),
+            Verdict::Undecided { .. } | Verdict::Hung { .. } => end.unwrap_or(Because::Undecided),
+        };
+        let alive = end.is_none() && !matches!(verdict, Verdict::Dead(_));
+        Alive { guest: order.guest.clone(), alive, because, hung_vcpus: vec![], module: None, faults }
     }
 
     /// What is known of a module, which may be named without what the shipped probes' names begin with.

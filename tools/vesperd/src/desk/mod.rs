@@ -2,6 +2,7 @@
 //! The desk: takes requests, hands them to the backend, and says how they ended.
 
 mod events;
+mod faults;
 mod happened;
 mod life;
 mod listener;
@@ -230,12 +231,16 @@ impl Desk {
             Request::List {} | Request::Channels { .. } | Request::Stream { .. } | Request::Events { .. } => {
                 unreachable!("they are no orders")
             }
-            Request::Alive { module, timeout_ms, .. } => {
+            Request::Alive { module, timeout_ms, now: at_once, .. } => {
                 let module = module.as_deref().map(ModuleName::new).transpose();
                 let module =
                     module.map_err(|error| Failure::new(ErrorKind::BadRequest, error.to_string()))?;
                 let module = module.map(|module| module.to_string());
-                let order = order(What::Alive { module }, timeout_ms)?;
+                if at_once && module.is_some() {
+                    let message = "with now, a guest is asked about and not a module in it";
+                    return Err(Failure::new(ErrorKind::BadRequest, message));
+                }
+                let order = order(What::Alive { module, now: at_once }, timeout_ms)?;
                 self.judge(order, now)
             }
             Request::Status { .. } => Ok(Some(Done::Status(Box::new(view::status(&info, now))))),

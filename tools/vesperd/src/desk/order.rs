@@ -19,7 +19,7 @@ pub(super) enum What {
     Detach,
     Load { args: String, module: String, bytes: u64 },
     Unload { module: String },
-    Alive { module: Option<String> },
+    Alive { module: Option<String>, now: bool },
 }
 
 /// The request, who asked, and the guest that it is pinned to.

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What has happened to a guest and still counts: for whoever wants an answer at once, as a cluster manager's monitor does.
+
+use std::time::Duration;
+
+use vesper_api::Fault;
+use vesper_events::{Event, Kind, Severity};
+use vesper_stream::Moment;
+
+use super::Desk;
+use super::order::Order;
+
+/// How long a fault that the guest outlived says that more may come.
+const COUNTS_FOR: Duration = Duration::from_secs(600);
+
+impl Desk {
+    /// The faults of the guest that count now, in the order in which they were told last. It is known by its number and UUID, so a
+    /// guest that was started anew begins without.
+    pub(super) fn faults(&self, order: &Order, now: Moment) -> Vec<Fault> {
+        let boot = self.backend.guest(order.domid).and_then(|info| info.boot_id);
+        let of_guest = |event: &&Event| {
+            let same = event.guest.domid == order.domid.0 && event.guest.uuid == order.guest.uuid;
+            same && (boot.is_none() || event.boot_id.is_none() || event.boot_id == boot)
+        };
+        let recent = self.events.recent();
+        recent
+            .all()
+            .map(AsRef::as_ref)
+            .filter(of_guest)
+            .filter(|event| counts(event, now))
+            .map(fault)
+            .collect()
+    }
+}
+
+/// A guest that is lost stays so, a kernel that hit a bug is not trusted until its next boot, and all else is forgotten after a while.
+fn counts(event: &Event, now: Moment) -> bool {
+    match (event.severity, event.event) {
+        (Severity::Fatal, _) => !event.recovered,
+        (Severity::Error, Kind::GuestOops) => true,
+        (Severity::Error, _) => now.nanos.saturating_sub(event.time.nanos) < COUNTS_FOR.as_nanos() as u64,
+        _ => false,
+    }
+}
+
+fn fault(event: &Event) -> Fault {
+    Fault {
+        fault: event.fault,
+        event: event.event.name().into(),
+        severity: event.severity.name().into(),
+        cause: event.cause.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_depends_on_what_it_was_and_when() {
+        let line = |kind: &str, severity: &str, more: &str| {
+            let text = format!(
+                r#"{{"serial":1,"fault":1,"event":"{kind}","severity":"{severity}","guest":{{"domid":1,"name":"","uuid":""}},"time":"2026-03-01T12:00:00.000000000Z","cause":""{more}}}"#
+            );
+            vesper_api::from_line::<Event>(text.as_bytes()).expect(&text)
+        };
+        let then = line("guest-oops", "error", "").time;
+        let after = |seconds: u64| Moment { nanos: then.nanos + seconds * 1_000_000_000 };
+        let table = [
+            ("guest-panic", "fatal", "", true, true),
+            ("guest-hung", "fatal", "", true, true),
+            ("guest-hung", "fatal", r#","recovered":true"#, false, false),
+            ("guest-gone", "fatal", "", true, true),
+            ("guest-gone", "info", "", false, false),
+            ("guest-paused", "info", "", false, false),
+            ("guest-oops", "error", "", true, true),
+            ("block-error", "error", "", true, false),
+            ("guest-oom", "error", "", true, false),
+            ("process-killed", "warning", "", false, false),
+        ];
+        for (kind, severity, more, soon, late) in table {
+            let event = line(kind, severity, more);
+            assert_eq!((counts(&event, after(599)), counts(&event, after(601))), (soon, late), "{kind}");
+        }
+    }
+}
