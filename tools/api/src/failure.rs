@@ -119,6 +119,17 @@ impl Log {
     }
 }
 
+/// A place in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The file.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
 /// An error as a reply carries it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -138,12 +149,16 @@ pub struct Failure {
     /// What the guest's kernel printed meanwhile.
     #[serde(default, skip_serializing_if = "Log::is_empty")]
     pub log: Log,
+    /// Where in a configuration something is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Box<Place>>,
 }
 
 impl Failure {
     /// An error with a message and nothing else.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), remedy: None, guest: None, errno: None, log: Log::default() }
+        let (message, log) = (message.into(), Log::default());
+        Self { kind, message, remedy: None, guest: None, errno: None, log, place: None }
     }
 
     /// Adds what to do about it.

@@ -84,6 +84,41 @@ pub struct GuestStatus {
     pub counters: Counters,
     /// Now held for this guest; zero when it is detached.
     pub in_use: InUse,
+    /// Probes that the daemon's rules want in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted: Vec<Wanted>,
+}
+
+/// A probe that a rule wants in a guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// As the rule says it: group, events, parameters.
+    pub probe: String,
+    /// The rule, `FILE:LINE`.
+    pub rule: String,
+    /// Whether it is in.
+    pub state: WantedState,
+    /// Why it is not, and what to do about it, if it could not be loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// Where a probe that a rule wants is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum WantedState {
+    /// In the guest.
+    In,
+    /// Being loaded.
+    Loading,
+    /// Not in: the guest is not connected yet, or it was taken out by hand.
+    Out,
+    /// It could not be loaded; that is tried again when the guest connects anew, and when the daemon reads its configuration anew.
+    Failed,
+    /// A state that a newer daemon knows.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Things done for a guest.

@@ -53,3 +53,13 @@ pub struct Recorded {
     #[serde(default)]
     pub removed: u64,
 }
+
+/// Result of `vesper check-config`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// The file; absent if there is none, so that every key has its default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// How many rules it has.
+    pub rules: usize,
+}

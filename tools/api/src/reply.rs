@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Alive, Channels, ErrorKind, Failure, Guest, GuestRef, GuestStatus, Log, Probed, Probes, Recorded, Saved,
+    Alive, Channels, Checked, ErrorKind, Failure, Guest, GuestRef, GuestStatus, Log, Probed, Probes,
+    Recorded, Saved,
 };
 
 /// The answer to one request: an exit status, and either `result` or `error`.
@@ -83,6 +84,8 @@ pub enum Done {
     Probes(Probes),
     /// A recording has ended. Only clients make this one.
     Recorded(Recorded),
+    /// A configuration is in order. Only clients make this one.
+    Checked(Checked),
 }
 
 impl Done {

@@ -169,7 +169,7 @@ fn the_examples_of_the_book_are_true() {
             }
         }
     }
-    assert_eq!((requests, replies), (11, 14));
+    assert_eq!((requests, replies), (11, 15));
     for kind in ErrorKind::ALL.iter().filter(|kind| **kind != ErrorKind::Unknown) {
         let row = format!(
             "| {} | `{}` |",

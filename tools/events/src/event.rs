@@ -180,6 +180,31 @@ pub enum End {
     Unknown,
 }
 
+/// What an event made failed, as the rules of dom0 say (`docs/config.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Failed {
+    /// The guest.
+    Guest,
+    /// Only a service in it.
+    Service,
+    /// Something that a newer daemon knows.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Failed {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Guest => "guest",
+            Self::Service => "service",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// The record that told of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
@@ -216,6 +241,15 @@ pub struct Event {
     /// What it is about, if it is not the whole guest: `pid=1234`, `device=xvda`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// The process in which it happened, or to which, as the guest's kernel calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// What failed with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Failed>,
+    /// The name that dom0 has for the service that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// When, on dom0's clock.
     pub time: Moment,
     /// How wrong that may be, nanoseconds; absent if it is when dom0 noticed.

@@ -240,6 +240,9 @@ impl Guest {
             guest: self.who.guest.clone(),
             boot_id: self.who.boot_id.clone(),
             subject: report.subject,
+            process: report.process,
+            failed: None,
+            service: None,
             time: report.time,
             error_ns: report.error_ns,
             cause: report.cause,
@@ -332,6 +335,7 @@ impl Fault {
             event.severity = event.severity.max(report.severity);
             event.cause = shortened(why, 2 * CAUSE_MAX);
             event.subject = report.subject;
+            event.process = report.process.or(event.process.take());
             event.source = report.source.or(event.source.take());
             if !report.stack.is_empty() {
                 event.stack = report.stack;

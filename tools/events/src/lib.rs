@@ -33,7 +33,7 @@ pub mod report;
 mod tests;
 
 pub use book::{Book, Told};
-pub use event::{End, Event, Kind, Missed, Severity, Source};
+pub use event::{End, Event, Failed, Kind, Missed, Severity, Source};
 pub use journal::{Entry, Journal, Kept};
 pub use recent::Recent;
 pub use report::{Meaning, Meanings, Report, Who};

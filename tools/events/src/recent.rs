@@ -64,5 +64,7 @@ impl Recent {
 
 fn bytes(event: &Event) -> usize {
     let stack: usize = event.stack.iter().map(|line| line.len() + size_of::<String>()).sum();
-    size_of::<Event>() + event.cause.len() + event.guest.name.len() + stack + 128
+    let names: usize =
+        [&event.subject, &event.process, &event.service].into_iter().flatten().map(String::len).sum();
+    size_of::<Event>() + event.cause.len() + event.guest.name.len() + names + stack + 128
 }

@@ -17,6 +17,9 @@ pub const CAUSE_MAX: usize = 600;
 pub const STACK_MAX: (usize, usize) = (64, 160);
 /// A text field of this name is the record's stack.
 const STACK: &str = "stack";
+/// A text field of this name is the process that it is about, and so much of it is kept.
+const PROCESS: &str = "comm";
+const PROCESS_MAX: usize = 64;
 
 /// A guest, and which boot of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub struct Report {
     pub severity: Severity,
     /// What it is about, if it is not the whole guest: two of the same are one.
     pub subject: Option<String>,
+    /// The process that it is about, if it says.
+    pub process: Option<String>,
     /// Why.
     pub cause: String,
     /// Where in the guest's kernel.
@@ -65,6 +70,7 @@ impl Report {
             kind,
             severity: kind.severity(),
             subject: None,
+            process: None,
             cause: cause.into(),
             stack: Vec::new(),
             time: now,
@@ -161,11 +167,16 @@ impl Meanings {
             Some((_, Value::Text(text))) => lines(text),
             _ => Vec::new(),
         };
+        let process = match named(PROCESS) {
+            Some((_, Value::Text(text))) => Some(shortened(printable(text), PROCESS_MAX)),
+            _ => None,
+        };
         let moment = clock.and_then(|clock| Moment::of(header.time, clock));
         let report = Report {
             kind,
             severity: kind.severity(),
             subject,
+            process,
             cause: shortened(text::summary(shape, payload), CAUSE_MAX),
             stack,
             time: moment.unwrap_or(now),

@@ -18,10 +18,12 @@ mod show;
 mod stream;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use options::{Command, Format, Options};
-use vesper_api::{Done, Failure, Reply};
+use vesper_api::{Checked, Done, Failure, Reply};
+use vesper_config::Config;
 
 fn main() -> ExitCode {
     let options = Options::read();
@@ -54,11 +56,23 @@ fn main() -> ExitCode {
         Command::Probe(probe) => probe::probe(socket, probe),
         Command::Unprobe(unprobe) => probe::unprobe(socket, unprobe),
         Command::Probes(dirs) => probe::probes(dirs),
+        Command::CheckConfig { file } => check_config(file.as_deref()),
         other => other
             .request()
             .and_then(|(request, file)| ask::ask(socket, &request, file.as_ref()).into_result()),
     };
     tell(&options, done)
+}
+
+/// `vesper check-config`.
+///
+/// # Errors
+/// The first thing that is wrong.
+fn check_config(file: Option<&Path>) -> Result<Done, Failure> {
+    let installed = Path::new(vesper_config::PATH);
+    let file = file.or_else(|| installed.exists().then_some(installed));
+    let config = file.map(Config::load).transpose()?.unwrap_or_default();
+    Ok(Done::Checked(Checked { file: file.map(Path::to_owned), rules: config.rules.count() }))
 }
 
 /// Prints a result or an error, and gives the status that goes with it.

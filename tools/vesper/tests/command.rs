@@ -311,6 +311,38 @@ fn wrong_usage_is_status_2_and_help_teaches() {
 }
 
 #[test]
+fn a_configuration_is_checked_with_place_and_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |text: &str, args: &[&str]| -> Run {
+        fs::write(dir.path().join("v.toml"), text).unwrap();
+        let mut command = command(Path::new("/nonexistent"), args);
+        command.current_dir(dir.path()).output().unwrap().into()
+    };
+    let good = "group = \"vesper\"\n[[rule]]\nguests = [\"*\"]\nprobes = [\"panic\"]\n";
+    let run = check(good, &["check-config", "v.toml"]);
+    assert_eq!((run.status, run.out.as_str()), (0, "v.toml is in order: 1 rule\n"), "{}", run.err);
+    let run = check("\n  gruop = 3", &["check-config", "v.toml"]);
+    assert_eq!((run.status, run.out.as_str()), (2, ""));
+    assert!(
+        run.err.starts_with("vesper check-config: v.toml:2:3: unknown field `gruop`, expected"),
+        "{}",
+        run.err
+    );
+    assert!(run.err.ends_with("\n  write it as one of these, or take it out\n"), "{}", run.err);
+    let run = check("[limits]\nqueue_length = 0", &["check-config", "--json", "v.toml"]);
+    assert_eq!(run.status, 2, "{}", run.err);
+    assert_eq!(
+        run.out,
+        "{\"status\":2,\"error\":{\"kind\":\"bad-request\",\"message\":\"v.toml:2:16: limits.queue_length: 0 is not \
+         between 1 and 1024\",\"remedy\":\"write a number in that range, or leave the key out\",\
+         \"place\":{\"file\":\"v.toml\",\"line\":2,\"column\":16}}}\n"
+    );
+    let run = check("", &["check-config", "nowhere.toml"]);
+    assert_eq!(run.status, 2);
+    assert!(run.err.contains("nowhere.toml: No such file") && run.err.contains("name a file"), "{}", run.err);
+}
+
+#[test]
 fn manual_pages_and_completions_are_written() {
     let dir = tempfile::tempdir().unwrap();
     let run: Run =

@@ -7,6 +7,8 @@ use vesper_xenback::Error;
 
 /// `EBUSY` of Linux.
 const EBUSY: i32 = 16;
+/// `EEXIST` of Linux.
+const EEXIST: i32 = 17;
 
 /// What to do when no frontend answers.
 pub(crate) const LOAD_THE_FRONTEND: &str = "the module vesper_front is not loaded in the guest: install vesper-front there, \
@@ -119,6 +121,11 @@ pub(crate) fn nothing_saved(dom: &str) -> Failure {
         format!("{dom} is gone, and what it recorded last could not be saved"),
     )
     .remedy("the daemon says why: journalctl -u vesperd")
+}
+
+/// Whether a module was not loaded because it is in.
+pub(crate) fn is_in_already(failure: &Failure) -> bool {
+    failure.errno.as_ref().is_some_and(|errno| errno.number == EEXIST)
 }
 
 fn inner(error: &Error) -> String {

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The worker thread: reads, decompresses and checks module images, one after another.
+//! The worker thread: finds, reads, decompresses and checks module images, one after another.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::{io, iter};
 
+use nix::fcntl::OFlag;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use vesper_action::image::{self, ImageError, ModuleImage};
+use vesper_api::Failure;
+use vesper_probes::Directories;
 
 use crate::closer::Foreign;
 
@@ -23,6 +26,9 @@ pub(crate) enum FileError {
     Read(#[from] io::Error),
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// No module was found.
+    #[error("{0}")]
+    NoBuild(Box<Failure>),
 }
 
 /// Number of a job.
@@ -30,8 +36,23 @@ pub(crate) type JobId = u64;
 
 struct Job {
     id: JobId,
-    file: Foreign<OwnedFd>,
+    from: Origin,
     limit: u64,
+}
+
+/// Where an image comes from.
+pub(crate) enum Origin {
+    /// A client passed it.
+    Client(Foreign<OwnedFd>),
+    /// It is looked for.
+    Probes {
+        /// Where.
+        directories: Arc<Directories>,
+        /// For which kernel. **Guest text**: it is only compared.
+        kernel: String,
+        /// Of which group.
+        group: String,
+    },
 }
 
 /// A finished job.
@@ -85,24 +106,36 @@ impl Images {
         let (finished, done) = mpsc::channel();
         let bell = wake.clone();
         thread::Builder::new().name("images".into()).spawn(move || {
-            while let Some(Job { id, file, limit }) = todo.next() {
-                // Closed at the end, so that the loop is woken before who closes it.
-                let file = file.map(File::from);
-                if finished.send(Prepared { id, image: take(&file, limit) }).is_err() {
-                    return;
-                }
+            let tell = |id, image| {
+                let is_heard = finished.send(Prepared { id, image }).is_ok();
                 // It fails only when the counter is at its end, and then the loop is awake anyway.
                 let _ = bell.write(1);
+                is_heard
+            };
+            while let Some(Job { id, from, limit }) = todo.next() {
+                let is_heard = match from {
+                    Origin::Client(file) => {
+                        // Closed at the end, so that the loop is woken before who closes it.
+                        let file = file.map(File::from);
+                        tell(id, take(&file, limit))
+                    }
+                    Origin::Probes { directories, kernel, group } => {
+                        tell(id, find(&directories, &kernel, &group).and_then(|file| take(&file, limit)))
+                    }
+                };
+                if !is_heard {
+                    return;
+                }
             }
         })?;
         Ok(Self { queue, done, wake, next: 1 })
     }
 
-    /// Hands a file over.
-    pub(crate) fn prepare(&mut self, file: Foreign<OwnedFd>, limit: u64) -> JobId {
+    /// Hands a job over.
+    pub(crate) fn prepare(&mut self, from: Origin, limit: u64) -> JobId {
         let id = self.next;
         self.next += 1;
-        self.queue.lock().jobs.push_back(Job { id, file, limit });
+        self.queue.lock().jobs.push_back(Job { id, from, limit });
         self.queue.changed.notify_one();
         id
     }
@@ -136,6 +169,13 @@ impl AsFd for Images {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
+}
+
+/// The file of a probe module.
+fn find(directories: &Directories, kernel: &str, group: &str) -> Result<File, FileError> {
+    let file = directories.find(kernel, group).map_err(|failure| FileError::NoBuild(Box::new(failure)))?;
+    // Not blocking, in case it is a pipe by now.
+    Ok(OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(file)?)
 }
 
 /// The image of a file, copied before anything is looked at: what changes in the file later changes nothing here.
@@ -214,7 +254,7 @@ mod tests {
         // Without its thread, so that all of them wait.
         let mut images = Images { queue: queue.clone(), done: mpsc::channel().1, wake, next: 1 };
         let jobs: Vec<_> = std::iter::repeat_with(|| tempfile::tempfile().unwrap())
-            .map(|file| images.prepare(Foreign::new(file.into(), &closer), 10))
+            .map(|file| images.prepare(Origin::Client(Foreign::new(file.into(), &closer)), 10))
             .take(3)
             .collect();
         images.forget(jobs[1]);

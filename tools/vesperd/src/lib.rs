@@ -15,7 +15,6 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`config`] | `/etc/vesper/vesper.toml` |
 //! | [`server`] | the loop |
 //! | `clients`, `connection`, `passed` | connections: lines and descriptors in, replies out |
 //! | `closer` | the thread that closes what clients passed |
@@ -31,7 +30,6 @@
 
 mod clients;
 mod closer;
-pub mod config;
 mod connection;
 mod desk;
 mod events;
@@ -50,5 +48,6 @@ pub mod socket;
 mod streams;
 mod view;
 
-pub use config::Config;
-pub use server::{Reconnect, run};
+pub use server::{Reconnect, Reload, run};
+pub use vesper_config as config;
+pub use vesper_config::Config;

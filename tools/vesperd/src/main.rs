@@ -10,9 +10,9 @@ use anyhow::Context;
 use clap::Parser;
 use log::LevelFilter;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use vesper_xenstore::Store;
-use vesperd::config::{self, Config};
+use vesperd::config::{self, Config, ConfigError};
 
 /// The VESPER daemon of dom0: loads kernel probe modules into running guests.
 ///
@@ -65,10 +65,13 @@ fn serve(options: Options) -> anyhow::Result<()> {
     for number in [SIGTERM, SIGINT] {
         signal_hook::low_level::pipe::register(number, signal.try_clone()?).context("signal handlers")?;
     }
+    let (asked, signal) = UnixStream::pair().context("a socket for signals")?;
+    signal_hook::low_level::pipe::register(SIGHUP, signal).context("signal handlers")?;
+    let reload = vesperd::Reload { asked, read: Box::new(move || configure(&options)) };
     let host = vesper_grant::XenHost::new().context("Xen cannot be reached (is this dom0?)")?;
     let store = connect().context("xenstore cannot be reached (is this dom0?)")?;
     let ready = || notify(&[sd_notify::NotifyState::Ready]);
-    let result = vesperd::run(Arc::new(host), store, Box::new(connect), &config, stop, ready);
+    let result = vesperd::run(Arc::new(host), store, Box::new(connect), &config, stop, reload, ready);
     notify(&[sd_notify::NotifyState::Stopping]);
     Ok(result?)
 }
@@ -80,7 +83,7 @@ fn allow_open_files() -> nix::Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
 }
 
-fn configure(options: &Options) -> anyhow::Result<Config> {
+fn configure(options: &Options) -> Result<Config, ConfigError> {
     let mut config = match &options.config {
         Some(path) => Config::load(path)?,
         None if Path::new(config::PATH).exists() => Config::load(Path::new(config::PATH))?,

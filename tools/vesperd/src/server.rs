@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The loop.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use vesper_xenstore::Store;
 
 use crate::clients::Clients;
 use crate::closer::Closer;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::desk::Desk;
 use crate::events::{self, Events};
 use crate::files::Files;
@@ -24,6 +25,14 @@ use crate::socket::{Listener, SocketError};
 
 /// Makes a new connection to xenstore when the old one has ended.
 pub type Reconnect = Box<dyn FnMut() -> Result<Arc<dyn Store>, vesper_xenstore::Error> + Send>;
+
+/// How a daemon that runs takes another configuration.
+pub struct Reload {
+    /// Readable when it is to; what can be read says nothing.
+    pub asked: UnixStream,
+    /// Reads it.
+    pub read: Box<dyn FnMut() -> Result<Config, ConfigError> + Send>,
+}
 
 /// Why the daemon does not start, or not go on.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +61,7 @@ fn os<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Error {
 const LISTENER: u64 = 0;
 const STOP: u64 = 1;
 const DESK: u64 = 2;
+const RELOAD: u64 = 3;
 const FIRST_CLIENT: u64 = 16;
 
 /// Connections taken before others have their turn; so clients that came and went at once have left before they count.
@@ -70,6 +80,7 @@ pub fn run(
     mut reconnect: Reconnect,
     config: &Config,
     stop: impl AsFd,
+    mut reload: Reload,
     ready: impl FnOnce(),
 ) -> Result<(), Error> {
     let group = peer::group_id(&config.group).map_err(os("/etc/group"))?;
@@ -90,7 +101,8 @@ pub fn run(
     let saver = Saver::start(place).map_err(os("the saver thread"))?;
     let told = &config.events;
     let hooks = Rules { dir: told.hooks_dir.clone(), limit: told.hook_timeout, at_once: told.hooks_at_once };
-    let place = events::Place { dir: told.journal_dir.clone(), limit: told.journal_limit, group, hooks };
+    let (dir, rules) = (told.journal_dir.clone(), config.rules.clone());
+    let place = events::Place { dir, limit: told.journal_limit, group, hooks, rules };
     let events = Events::start(place).map_err(os("the events thread"))?;
     let files = Files::mount(shared.tree.as_deref(), group);
     let mut desk = Desk::new(backend, files, saver, events, config).map_err(os("the images thread"))?;
@@ -101,6 +113,8 @@ pub fn run(
     let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
     epoll.add(&listener, readable(LISTENER)).map_err(os("epoll"))?;
     epoll.add(&stop, readable(STOP)).map_err(os("epoll"))?;
+    reload.asked.set_nonblocking(true).map_err(os("a socket for signals"))?;
+    epoll.add(&reload.asked, readable(RELOAD)).map_err(os("epoll"))?;
     for descriptor in desk.descriptors() {
         epoll.add(descriptor, readable(DESK)).map_err(os("epoll"))?;
     }
@@ -167,9 +181,29 @@ pub fn run(
                     }
                 }
                 DESK => {}
+                RELOAD => match reload.asked.read(&mut [0; 64]) {
+                    Ok(count) if count > 0 => take_up((reload.read)(), config, &mut desk),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    // Nobody is there who could ask.
+                    _ => epoll.delete(&reload.asked).map_err(os("epoll"))?,
+                },
                 client => clients.serve(&epoll, &mut desk, client, event.events()),
             }
         }
+    }
+}
+
+/// Goes on with what was read, or with what there is.
+fn take_up(read: Result<Config, ConfigError>, begun_with: &Config, desk: &mut Desk) {
+    match read {
+        Ok(config) => {
+            log::info!("the configuration was read anew: {} rules", config.rules.count());
+            for key in config.needs_restart(begun_with) {
+                log::warn!("{key} was changed, which takes effect at: systemctl restart vesperd");
+            }
+            desk.reload(&config, Instant::now());
+        }
+        Err(error) => log::error!("the configuration before stays in force: {error}"),
     }
 }
 

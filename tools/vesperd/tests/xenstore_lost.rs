@@ -105,7 +105,10 @@ fn devices_go_on_without_xenstore_and_the_daemon_connects_again() {
             *current.lock().unwrap() = next.clone();
             Ok(next)
         });
-        std::thread::spawn(move || vesperd::run(Arc::new(machine), first, reconnect, &config, theirs, || ()))
+        let reload = support::no_reload();
+        std::thread::spawn(move || {
+            vesperd::run(Arc::new(machine), first, reconnect, &config, theirs, reload, || ())
+        })
     };
     eventually("the daemon listens", || UnixStream::connect(world.socket()).is_ok());
     let guest = world.add_attached(1);

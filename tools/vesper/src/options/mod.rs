@@ -14,7 +14,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 pub(crate) use events::Events;
 use nix::fcntl::OFlag;
-pub(crate) use probe::{Dirs, Group, Probe, Unprobe};
+pub(crate) use probe::{Dirs, Probe, Unprobe};
 pub(crate) use stream::{Format, Record, Replay, Tail};
 use vesper_api::{ErrorKind, Failure, Request};
 
@@ -181,6 +181,16 @@ pub(crate) enum Command {
         after_help = "Examples:\n  vesper events                          of all guests, also of those that are gone\n  vesper events web1 --follow            of one, and what comes\n  vesper events --json --since 17        for a program: what was told after #17"
     )]
     Events(Events),
+    /// Check a configuration of vesperd, with place and remedy of what is wrong
+    ///
+    /// As vesperd itself does when it starts and when it is reloaded; nothing is asked of it or changed. Exit status 0 or 2.
+    #[command(
+        after_help = "Examples:\n  vesper check-config                    /etc/vesper/vesper.toml, before: systemctl reload vesperd\n  vesper check-config new.toml --json    another file, for a program"
+    )]
+    CheckConfig {
+        /// The file [default: /etc/vesper/vesper.toml, if it is there]
+        file: Option<PathBuf>,
+    },
     /// Ask whether a guest is alive, and how that is known; with NAME also whether that module is in and has seen nothing fatal
     ///
     /// A guest is alive when its vCPUs beat, or cannot be expected to: it is paused, being saved, or Xen does not let it run.
@@ -239,6 +249,7 @@ impl Command {
             Self::Record(_) => "record",
             Self::Replay(_) => "replay",
             Self::Events(_) => "events",
+            Self::CheckConfig { .. } => "check-config",
             Self::Alive { .. } => "alive",
             Self::Pages { .. } => "pages",
         }
@@ -272,6 +283,7 @@ impl Command {
             | Self::Record(_)
             | Self::Replay(_)
             | Self::Events(_)
+            | Self::CheckConfig { .. }
             | Self::Pages { .. } => unreachable!("it is more than one request, or none"),
         };
         Ok((request, None))

@@ -6,7 +6,10 @@ mod listener;
 use std::fmt::Write as _;
 use std::io::Write;
 
-use vesper_api::{DeviceStatus, Done, Failure, Guest, GuestRef, GuestStatus, Loaded, Log, printable};
+use vesper_api::{
+    Checked, DeviceStatus, Done, Failure, Guest, GuestRef, GuestStatus, Loaded, Log, Wanted, WantedState,
+    printable,
+};
 
 /// Writes a result. Writing to memory cannot fail.
 pub(crate) fn done(out: &mut Vec<u8>, done: &Done) {
@@ -33,6 +36,7 @@ pub(crate) fn done(out: &mut Vec<u8>, done: &Done) {
         Done::Channels(channels) => listener::channels(channels),
         Done::Alive(alive) => listener::alive(alive),
         Done::Recorded(recorded) => listener::recorded(recorded),
+        Done::Checked(checked) => self::checked(checked),
         // Asked for by commands that show more than this.
         Done::Streaming(streaming) => format!("{} records\n", who(&streaming.guest)),
         Done::Events(events) => format!("events up to #{}\n", events.last),
@@ -48,6 +52,18 @@ pub(crate) fn done(out: &mut Vec<u8>, done: &Done) {
         Done::Status(guest) => status(guest),
     };
     let _ = out.write_all(text.as_bytes());
+}
+
+fn checked(checked: &Checked) -> String {
+    let rules = match checked.rules {
+        0 => "no rules".into(),
+        1 => "1 rule".into(),
+        rules => format!("{rules} rules"),
+    };
+    match &checked.file {
+        Some(file) => format!("{} is in order: {rules}\n", printable(&file.display().to_string())),
+        None => "there is no configuration: every key has its default\n".into(),
+    }
 }
 
 fn loaded(loaded: &Loaded) -> String {
@@ -176,8 +192,20 @@ fn status(status: &GuestStatus) -> String {
         ("connections", format!("{} ({} protocol errors)", counters.connections, counters.protocol_errors)),
         ("in use", format!("{} grants, {} ports", status.in_use.grants, status.in_use.ports)),
     ];
+    let rows: Vec<_> = rows.into_iter().chain(status.wanted.iter().map(wanted)).collect();
     let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or_default();
     rows.iter().map(|(key, value)| format!("{key:width$}  {value}\n")).collect()
+}
+
+/// What a rule wants in the guest.
+fn wanted(wanted: &Wanted) -> (&'static str, String) {
+    let state = match wanted.state {
+        WantedState::In => "in".into(),
+        WantedState::Loading => "being loaded".into(),
+        WantedState::Out => "not in".into(),
+        _ => format!("failed: {}", printable(wanted.why.as_deref().unwrap_or("it is not known why"))),
+    };
+    ("rule", format!("{} ({}): {state}", printable(&wanted.probe), printable(&wanted.rule)))
 }
 
 fn queue(guest: &Guest) -> String {

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use vesper_api::{Failure, printable};
-use vesper_events::{End, Event, Missed};
+use vesper_events::{End, Event, Missed, Severity};
 
 use super::feed::{Came, Feed, Opened, cut_off, not_a_stream};
 use crate::options::Events;
@@ -80,6 +80,13 @@ fn notes(event: &Event) -> Vec<String> {
     let mut notes = Vec::new();
     if event.fault != event.serial {
         notes.push(format!("more about #{}", event.fault));
+    }
+    match (event.failed, &event.service) {
+        (None, _) => {}
+        // The severity says so.
+        (Some(_), None) if event.severity == Severity::Fatal => {}
+        (Some(failed), None) => notes.push(format!("the {} failed", failed.name())),
+        (Some(_), Some(service)) => notes.push(format!("the service {} failed", printable(service))),
     }
     match event.repeated {
         0 => {}

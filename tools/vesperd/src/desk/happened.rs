@@ -26,12 +26,14 @@ impl Desk {
             }
             Event::GuestGone { domid, .. } => {
                 self.no_guest(domid);
+                self.probing.forget(domid);
                 self.settle(domid, now, |order| Err(order.gone()));
                 self.forget_guest(domid);
             }
             Event::Attached { domid } => {
                 self.identify(domid, now);
                 self.connected(domid);
+                self.want_probes(domid, now);
                 let Some(info) = self.backend.guest(domid) else { return };
                 self.settle(domid, now, |order| match order.what {
                     What::Detach => Err(order.overtaken("attached")),

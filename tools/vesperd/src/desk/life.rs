@@ -109,7 +109,7 @@ impl Desk {
         self.judging = rest;
         let due: Vec<Judging> = due;
         for Judging { order, .. } in due {
-            let client = order.client;
+            let (by, domid) = (order.by.clone(), order.domid);
             if order.deadline <= now {
                 let failure = order.timed_out(self.backend.guest(order.domid).as_ref());
                 self.answer(&order, Err(failure), now);
@@ -117,8 +117,8 @@ impl Desk {
             }
             match self.judge(order, now) {
                 Ok(None) => {}
-                Ok(Some(done)) => self.answer_with(client, Ok(done).into()),
-                Err(failure) => self.answer_with(client, Err(failure).into()),
+                Ok(Some(done)) => self.answer_to(&by, domid, Ok(done)),
+                Err(failure) => self.answer_to(&by, domid, Err(failure)),
             }
         }
     }

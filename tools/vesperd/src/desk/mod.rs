@@ -6,7 +6,9 @@ mod faults;
 mod happened;
 mod life;
 mod listener;
+mod load;
 mod order;
+mod probing;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -21,11 +23,14 @@ use events::Asked;
 use life::Judging;
 use listener::Known;
 pub(crate) use listener::{Notice, add_words};
-use order::{Order, What};
-use vesper_action::image::{self, ModuleImage};
+use order::{By, Order, What};
+use probing::Probing;
+use vesper_action::image;
 use vesper_action::{Command, CommandId, ModuleName};
-use vesper_api::{Attached, Done, ErrorKind, Failure, Guests, Reply, Request};
+use vesper_api::{Attached, Done, ErrorKind, Failure, GuestStatus, Guests, Reply, Request};
+use vesper_config::Rules;
 use vesper_grant::DomId;
+use vesper_probes::Directories;
 use vesper_xenback::{Backend, DeviceState, GuestInfo};
 use vesper_xenstore::Store;
 use watch::Watch;
@@ -36,7 +41,7 @@ use crate::config::{AttachRule, Config};
 use crate::events::{Events, Feed};
 use crate::failures::{self, label};
 use crate::files::Files;
-use crate::images::{FileError, Images, JobId, Prepared};
+use crate::images::{Images, JobId, Origin};
 use crate::saver::Saver;
 use crate::streams::Stream;
 use crate::{resolve, view};
@@ -80,6 +85,11 @@ pub(crate) struct Desk {
     /// Guests that are attached without being asked to, once each, when they appear. A guest that reboots is a new domain, so it
     /// appears again; one that was detached by hand stays so until then, or until the daemon is restarted.
     auto_attach: AttachRule,
+    /// Which probes go into which guest.
+    rules: Arc<Rules>,
+    /// Where these are.
+    directories: Arc<Directories>,
+    probing: Probing,
     image_bytes: u64,
     waiting_bytes: u64,
     timeout: Duration,
@@ -113,6 +123,9 @@ impl Desk {
             backend,
             images: Images::start()?,
             auto_attach: config.attach.clone(),
+            rules: config.rules.clone(),
+            directories: load::directories(config),
+            probing: Probing::default(),
             image_bytes: config.image_bytes,
             waiting_bytes: config.waiting_bytes,
             timeout: config.timeout,
@@ -139,7 +152,8 @@ impl Desk {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let orders = self.preparing.values().chain(&self.waiting).map(|order| order.deadline);
         let judging = self.judging.iter().map(|judging| judging.again);
-        orders.chain(judging).chain(self.backend.next_deadline()).chain(self.watch.next()).min()
+        let own = self.watch.next().into_iter().chain(self.probing.next());
+        orders.chain(judging).chain(self.backend.next_deadline()).chain(own).min()
     }
 
     /// Whether xenstore must be connected again: see [`Desk::set_store`].
@@ -200,7 +214,9 @@ impl Desk {
     ) -> Result<Option<Done>, Failure> {
         // Looked at already while xenstore is asked for the guest's name.
         let image = match request {
-            Request::Insmod { .. } => descriptor().map(|file| self.images.prepare(file, self.image_bytes)),
+            Request::Insmod { .. } => {
+                descriptor().map(|file| self.images.prepare(Origin::Client(file), self.image_bytes))
+            }
             _ => None,
         };
         let ordered = self.order_with(client, request, image, now);
@@ -225,7 +241,8 @@ impl Desk {
                 return Err(Failure::new(ErrorKind::BadRequest, message));
             }
             let (domid, uuid, guest) = (info.domid, info.uuid, view::guest_ref(&info));
-            Ok(Order { client, domid, uuid, guest, started: now, deadline: now + timeout, what })
+            let by = By::Client(client);
+            Ok(Order { by, domid, uuid, guest, started: now, deadline: now + timeout, what })
         };
         match request {
             Request::List {} | Request::Channels { .. } | Request::Stream { .. } | Request::Events { .. } => {
@@ -243,7 +260,10 @@ impl Desk {
                 let order = order(What::Alive { module, now: at_once }, timeout_ms)?;
                 self.judge(order, now)
             }
-            Request::Status { .. } => Ok(Some(Done::Status(Box::new(view::status(&info, now))))),
+            Request::Status { .. } => {
+                let wanted = self.wanted(&info);
+                Ok(Some(Done::Status(Box::new(GuestStatus { wanted, ..view::status(&info, now) }))))
+            }
             Request::Attach { timeout_ms, .. } => {
                 let order = order(What::Attach, timeout_ms)?;
                 self.attach(order, &info)
@@ -322,10 +342,10 @@ impl Desk {
     /// Nobody is there any more for what this client asked. What the backend has been told goes on; an image that is still being
     /// looked at is not sent.
     pub(crate) fn forget(&mut self, client: ClientId) {
-        self.waiting.retain(|order| order.client != client);
-        self.judging.retain(|judging| judging.order.client != client);
+        self.waiting.retain(|order| !order.is_of(client));
+        self.judging.retain(|judging| !judging.order.is_of(client));
         self.known.waiting.retain(|(waiting, _)| *waiting != client);
-        let jobs: Vec<_> = self.preparing.extract_if(|_, order| order.client == client).collect();
+        let jobs: Vec<_> = self.preparing.extract_if(|_, order| order.is_of(client)).collect();
         for (job, order) in jobs {
             self.images.forget(job);
             log::info!("{}: given up, its client went away before anything was sent", order.describe());
@@ -343,6 +363,7 @@ impl Desk {
             self.happened(event, now);
         }
         self.judge_again(now);
+        self.load_wanted(now);
         self.watch(now);
         self.look_at_saved();
         if self.events.has_news() {
@@ -366,51 +387,6 @@ impl Desk {
         mem::take(&mut self.told)
     }
 
-    fn image_ready(&mut self, Prepared { id, image }: Prepared) {
-        // Not there: its time limit passed meanwhile.
-        let Some(mut order) = self.preparing.remove(&id) else { return };
-        let now = Instant::now();
-        let image = match self.check(&order, image) {
-            Ok(image) => image,
-            Err(failure) => return self.answer(&order, Err(failure), now),
-        };
-        let What::Load { args, module, bytes } = &mut order.what else {
-            unreachable!("only loads have images");
-        };
-        *module = image.name.to_string();
-        *bytes = image.bytes.len() as u64;
-        let args = mem::take(args).into_bytes().into();
-        let command = Command::Load { name: image.name, image: image.bytes, args };
-        let client = order.client;
-        if let Err(failure) = self.submit(order, command, now) {
-            self.answer_with(client, Err(failure).into());
-        }
-    }
-
-    /// The checks of an image that need the guest.
-    fn check(&self, order: &Order, image: Result<ModuleImage, FileError>) -> Result<ModuleImage, Failure> {
-        let refused = |error: &dyn std::fmt::Display| {
-            let message = format!("{} is refused, nothing was sent: {error}", order.module());
-            Failure::new(ErrorKind::BadImage, message).guest(order.guest.clone())
-        };
-        let image = image.map_err(|error| refused(&error))?;
-        let Some(vermagic) = self.backend.vermagic(order.domid, order.uuid) else {
-            return Err(order.gone());
-        };
-        let waiting: u64 = self.running.values().map(Order::image_bytes).sum();
-        if waiting + image.bytes.len() as u64 > self.waiting_bytes {
-            let message =
-                format!("{waiting} bytes of images wait already, {} more are too many", image.bytes.len());
-            let failure = Failure::new(ErrorKind::QueueFull, message).guest(order.guest.clone());
-            return Err(failure.remedy(failures::WAIT_FOR_COMMANDS));
-        }
-        // A frontend that publishes none leaves the question to its kernel.
-        if let Some(vermagic) = vermagic {
-            image.check_for(vermagic).map_err(|error| refused(&error))?;
-        }
-        Ok(image)
-    }
-
     /// What is to be told to one who asked for events, as far as there is anything now.
     pub(crate) fn feed(&self, feed: &mut Feed) -> Vec<u8> {
         feed.next(&self.events.recent())
@@ -422,6 +398,13 @@ impl Desk {
 
     fn answer_with(&mut self, client: ClientId, reply: Reply) {
         self.told.push(Told::Answer(Answer { client, reply }));
+    }
+
+    fn answer_to(&mut self, by: &By, domid: DomId, result: Result<Done, Failure>) {
+        match by {
+            By::Client(client) => self.answer_with(*client, result.into()),
+            By::Rule(probe) => self.probed(domid, probe, result),
+        }
     }
 
     fn attach_as_configured(&mut self, domid: DomId) {
@@ -465,6 +448,6 @@ impl Desk {
 
     fn answer(&mut self, order: &Order, result: Result<Done, Failure>, now: Instant) {
         order.log_end(&result, now);
-        self.answer_with(order.client, result.into());
+        self.answer_to(&order.by, order.domid, result);
     }
 }

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A request that has been accepted and is not answered yet.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use vesper_action::Outcome;
 use vesper_api::{Attached, Detached, Done, Errno, ErrorKind, Failure, GuestRef, Loaded, Unloaded};
+use vesper_config::rules::Probe;
 use vesper_grant::DomId;
 use vesper_xenback::{GuestInfo, Uuid};
 
 use crate::clients::ClientId;
 use crate::failures::{self, label};
 use crate::view;
+
+/// When what a rule wants is tried again.
+const AGAIN: &str = "it is tried again when the guest connects anew, or at: systemctl reload vesperd";
 
 /// What was asked.
 #[derive(Debug)]
@@ -22,10 +27,19 @@ pub(super) enum What {
     Alive { module: Option<String>, now: bool },
 }
 
+/// Who asked.
+#[derive(Clone, Debug)]
+pub(super) enum By {
+    /// A client, which waits for an answer.
+    Client(ClientId),
+    /// A rule wants a probe in the guest.
+    Rule(Arc<Probe>),
+}
+
 /// The request, who asked, and the guest that it is pinned to.
 #[derive(Debug)]
 pub(super) struct Order {
-    pub(super) client: ClientId,
+    pub(super) by: By,
     pub(super) domid: DomId,
     pub(super) uuid: Uuid,
     pub(super) guest: GuestRef,
@@ -35,6 +49,10 @@ pub(super) struct Order {
 }
 
 impl Order {
+    pub(super) fn is_of(&self, client: ClientId) -> bool {
+        matches!(self.by, By::Client(by) if by == client)
+    }
+
     pub(super) fn is_for(&self, domid: DomId) -> bool {
         self.domid == domid
     }
@@ -151,6 +169,9 @@ impl Order {
     /// For the log.
     pub(super) fn describe(&self) -> String {
         let who = label(&self.guest);
+        if let (What::Load { module, .. }, By::Rule(probe)) = (&self.what, &self.by) {
+            return format!("insmod of {module} into {who}, as the rule at {} wants", probe.rule);
+        }
         match &self.what {
             What::Attach => format!("attach of {who}"),
             What::Detach => format!("detach of {who}"),
@@ -165,12 +186,22 @@ impl Order {
         let what = self.describe();
         match result {
             Ok(_) => log::info!("{what}: done in {} ms", self.millis(now)),
+            Err(failure) if matches!(self.by, By::Rule(_)) && failures::is_in_already(failure) => {
+                log::info!("{what}: it is in already");
+            }
             Err(failure) => {
                 let meaning = failure
                     .errno
                     .as_deref()
                     .map_or(String::new(), |Errno { meaning, .. }| format!(" ({meaning})"));
-                log::warn!("{what}: failed after {} ms: {}{meaning}", self.millis(now), failure.message);
+                // A client is told what to do about it.
+                let remedy = match (&self.by, &failure.remedy) {
+                    (By::Client(_), _) => String::new(),
+                    (By::Rule(_), None) => format!("; {AGAIN}"),
+                    (By::Rule(_), Some(remedy)) => format!("; {remedy}; {AGAIN}"),
+                };
+                let (took, message) = (self.millis(now), &failure.message);
+                log::warn!("{what}: failed after {took} ms: {message}{meaning}{remedy}");
             }
         }
     }

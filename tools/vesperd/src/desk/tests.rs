@@ -18,7 +18,8 @@ fn desk() -> Desk {
     let backend = Backend::new(Arc::new(machine), store, Limits::default()).unwrap();
     let saver = Saver::start(Place { dir: "/nonexistent".into(), limit: 0, group: None }).unwrap();
     let hooks = crate::hooks::Rules { dir: "/nonexistent".into(), limit: Duration::ZERO, at_once: 1 };
-    let place = crate::events::Place { dir: "/proc/nonexistent".into(), limit: 1 << 20, group: None, hooks };
+    let (dir, rules) = ("/proc/nonexistent".into(), Arc::default());
+    let place = crate::events::Place { dir, limit: 1 << 20, group: None, hooks, rules };
     let events = Events::start(place).unwrap();
     let mut desk = Desk::new(backend, Files::default(), saver, events, &Config::default()).unwrap();
     desk.run();
@@ -33,8 +34,8 @@ fn orders_of_a_client_that_went_away_are_not_kept() {
         assert!(matches!(desk.request(client, &vesper_api::to_line(&attach), || None), Response::Later));
     }
     desk.forget(16);
-    let clients: Vec<_> = desk.waiting.iter().map(|order| order.client).collect();
-    assert_eq!(clients, [17]);
+    let clients: Vec<_> = desk.waiting.iter().map(|order| order.by.clone()).collect();
+    assert!(matches!(clients[..], [By::Client(17)]), "{clients:?}");
 }
 
 /// Whether the guest's device is connected, or will be in a moment, is for the backend to say when the image is ready.
@@ -49,6 +50,6 @@ fn an_image_of_a_client_that_went_away_is_not_kept() {
         assert!(matches!(response, Response::Later));
     }
     desk.forget(16);
-    let clients: Vec<_> = desk.preparing.values().map(|order| order.client).collect();
-    assert_eq!(clients, [17]);
+    let clients: Vec<_> = desk.preparing.values().map(|order| order.by.clone()).collect();
+    assert!(matches!(clients[..], [By::Client(17)]), "{clients:?}");
 }

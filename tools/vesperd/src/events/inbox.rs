@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use vesper_api::GuestRef;
+use vesper_config::Rules;
 use vesper_events::{Meanings, Report, Who};
 use vesper_grant::DomId;
 use vesper_relay_mirror::Reader;
@@ -54,6 +55,8 @@ pub(super) struct Work {
     pub(super) moved: BTreeSet<DomId>,
     /// What was done about events.
     pub(super) ran: Vec<Ran>,
+    /// What makes something failed from now on.
+    pub(super) rules: Option<Arc<Rules>>,
     /// The daemon stops.
     pub(super) stop: bool,
 }
@@ -82,6 +85,11 @@ impl Inbox {
         self.there.notify_one();
     }
 
+    pub(super) fn rules(&self, rules: Arc<Rules>) {
+        lock(&self.work).rules = Some(rules);
+        self.there.notify_one();
+    }
+
     pub(super) fn stop(&self) {
         lock(&self.work).stop = true;
         self.there.notify_one();
@@ -91,7 +99,8 @@ impl Inbox {
     pub(super) fn take(&self, wait: Option<Duration>) -> Work {
         let work = lock(&self.work);
         let nothing = |work: &mut Work| {
-            work.notes.is_empty() && work.moved.is_empty() && work.ran.is_empty() && !work.stop
+            let nothing_told = work.notes.is_empty() && work.moved.is_empty() && work.ran.is_empty();
+            nothing_told && work.rules.is_none() && !work.stop
         };
         let mut work = match wait {
             None => self.there.wait_while(work, nothing).unwrap_or_else(PoisonError::into_inner),

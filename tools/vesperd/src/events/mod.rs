@@ -33,11 +33,12 @@ use inbox::Inbox;
 pub(crate) use inbox::Note;
 use keeper::Keeper;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use vesper_config::Rules;
 use vesper_events::Recent;
 use vesper_grant::DomId;
 use watcher::Watcher;
 
-use crate::hooks::{Hooks, Rules};
+use crate::hooks::{self, Hooks};
 
 /// Where the journal is, how large it may be, and what is done about events.
 #[derive(Clone, Debug)]
@@ -46,7 +47,9 @@ pub(crate) struct Place {
     pub(crate) limit: u64,
     /// Members of this group may read it.
     pub(crate) group: Option<u32>,
-    pub(crate) hooks: Rules,
+    pub(crate) hooks: hooks::Rules,
+    /// What makes something failed.
+    pub(crate) rules: Arc<Rules>,
 }
 
 /// The thread.
@@ -78,7 +81,7 @@ impl Events {
         kept.events.iter().for_each(|event| lock(&shared.recent).add(Arc::new(event.clone())));
         let (told, sees, does) = (inbox.clone(), shared.clone(), inbox.clone());
         let hooks = Hooks::new(place.hooks, &kept, move |ran| does.ran(ran))?;
-        let mut watcher = Watcher::new(keeper, &kept, hooks, move |events| sees.add(events));
+        let mut watcher = Watcher::new(keeper, &kept, hooks, place.rules, move |events| sees.add(events));
         watcher.act_on(kept.pending());
         let thread = thread::Builder::new().name("events".into()).spawn(move || watcher.run(&told))?;
         Ok(Self { inbox, shared, thread: Some(thread) })
@@ -92,6 +95,11 @@ impl Events {
     /// There is something to read in a guest's channels.
     pub(crate) fn moved(&self, domid: DomId) {
         self.inbox.moved(domid);
+    }
+
+    /// These say from now on what makes something failed.
+    pub(crate) fn follow(&self, rules: Arc<Rules>) {
+        self.inbox.rules(rules);
     }
 
     /// What was told.

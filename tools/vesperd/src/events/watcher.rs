@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use vesper_action::LogLimit;
 use vesper_api::{GuestRef, printable};
+use vesper_config::Rules;
 use vesper_events::journal::Kept;
 use vesper_events::{Book, Entry, Event, Kind, Report, Severity, Told};
 use vesper_grant::DomId;
@@ -34,6 +35,7 @@ pub(super) struct Watcher {
     unread: BTreeSet<DomId>,
     tell: Tell,
     hooks: Hooks,
+    rules: Arc<Rules>,
     log_limit: LogLimit,
 }
 
@@ -43,6 +45,7 @@ impl Watcher {
         keeper: Keeper,
         kept: &Kept,
         hooks: Hooks,
+        rules: Arc<Rules>,
         tell: impl FnMut(Vec<Arc<Event>>) + Send + 'static,
     ) -> Self {
         Self {
@@ -53,6 +56,7 @@ impl Watcher {
             unread: BTreeSet::new(),
             tell: Box::new(tell),
             hooks,
+            rules,
             log_limit: LogLimit::default(),
         }
     }
@@ -86,6 +90,7 @@ impl Watcher {
     /// Returns when the next one is due although nothing happens.
     fn round(&mut self, work: Work) -> Option<Duration> {
         let now = Moment::now();
+        self.rules = work.rules.unwrap_or_else(|| self.rules.clone());
         self.have_run(work.ran);
         for (domid, note) in work.notes {
             self.take(domid, note, now);
@@ -165,10 +170,11 @@ impl Watcher {
 
     /// Writes down what was learned, and tells it then.
     fn say(&mut self) {
-        let told = self.book.told();
+        let mut told = self.book.told();
         if told.is_empty() {
             return;
         }
+        told.iter_mut().for_each(|told| self.rules.judge(&mut told.event));
         let entries: Vec<_> = told.iter().map(|told| Entry::Event(Box::new(told.event.clone()))).collect();
         self.keeper.write(&entries, &self.book);
         self.keeper.sync();
@@ -219,8 +225,14 @@ fn log_of(Told { event, act }: &Told) {
         Severity::Info => log::Level::Info,
         Severity::Warning | Severity::Error | Severity::Fatal => log::Level::Warn,
     };
+    let failed = match (event.failed, &event.service) {
+        (None, _) => String::new(),
+        (Some(failed), None) => format!(" ({} failed)", failed.name()),
+        (Some(_), Some(service)) => format!(" (service {service} failed)"),
+    };
     // Escaped already: the cause is a document's.
-    log::log!(level, "event {}: {} of {}: {}", event.fault, event.event, label(&event.guest), event.cause);
+    let (fault, who) = (event.fault, label(&event.guest));
+    log::log!(level, "event {fault}: {} of {who}{failed}: {}", event.event, event.cause);
 }
 
 fn label(guest: &GuestRef) -> String {

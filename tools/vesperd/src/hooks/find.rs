@@ -5,16 +5,34 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use vesper_events::Kind;
+use vesper_events::Event;
+
+/// The directory of those that are run for all that fails.
+const FAILED: &str = "failed";
 
 /// Bits of a mode.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 const EXECUTABLE: u32 = 0o111;
 
-/// The hooks for events of a kind in the order of their names: each with its file, or why it is refused. What an editor or a
-/// package manager leaves behind is none.
-pub(super) fn find(dir: &Path, kind: Kind) -> Vec<(String, Result<PathBuf, String>)> {
-    let of_kind = dir.join(format!("{kind}.d"));
+/// A hook.
+pub(super) struct Found {
+    /// Its directory, which says what it is for.
+    pub(super) of: String,
+    pub(super) name: String,
+    /// Or why it is refused.
+    pub(super) file: Result<PathBuf, String>,
+}
+
+/// The hooks for an event: first those for what failed with it, if anything, which are in a hurry; then those of its kind.
+pub(super) fn find(dir: &Path, event: &Event) -> Vec<Found> {
+    let failed = event.failed.map(|_| FAILED);
+    let all = failed.into_iter().chain([event.event.name()]).map(|of| format!("{of}.d"));
+    all.flat_map(|of| look(dir, &of)).collect()
+}
+
+/// Those of a directory in the order of their names. What an editor or a package manager leaves behind is none.
+fn look(dir: &Path, of: &str) -> Vec<Found> {
+    let of_kind = dir.join(of);
     // Mostly there is none.
     let Ok(entries) = fs::read_dir(&of_kind) else { return Vec::new() };
     let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -29,7 +47,7 @@ pub(super) fn find(dir: &Path, kind: Kind) -> Vec<(String, Result<PathBuf, Strin
             (Err(error), None) => Some(error.to_string()),
             (Ok(found), None) => refused(&found),
         };
-        (name, refused.map_or(Ok(file), Err))
+        Found { of: of.to_owned(), name, file: refused.map_or(Ok(file), Err) }
     };
     names.into_iter().map(file).collect()
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Programs that act on events: `HOOKS.D/EVENT.d/*`, in the order of their names.
+//! Programs that act on events: `HOOKS.D/EVENT.d/*`, and `HOOKS.D/failed.d/*` on those with which something failed; each in the
+//! order of their names.
 //!
 //! For one guest they run one after the other, for several guests at the same time, up to a bound. Each has a thread while it
 //! runs, and nobody waits for it but what comes next for its guest.
@@ -26,7 +27,7 @@ use child::{Child, Outcome};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use vesper_api::{GuestRef, printable};
 use vesper_events::journal::Kept;
-use vesper_events::{Event, Kind};
+use vesper_events::{Event, Failed, Kind};
 
 /// Events that wait for the hooks of one guest; more are not acted on.
 const WAITING_MAX: usize = 256;
@@ -105,7 +106,7 @@ impl Hooks {
 
     /// Acts on an event; that all was done is told when it is. False: there is nothing to do.
     pub(crate) fn act(&self, event: Arc<Event>, again: bool) -> bool {
-        if find::find(&self.0.rules.dir, event.event).is_empty() {
+        if find::find(&self.0.rules.dir, &event).is_empty() {
             return false;
         }
         let key = (event.guest.domid, event.guest.uuid.clone());
@@ -189,12 +190,13 @@ impl Shared {
     /// All hooks for an event.
     fn act(&self, Job { event, again }: &Job) {
         let fault = event.fault;
-        for (hook, file) in find::find(&self.rules.dir, event.event) {
+        for find::Found { of, name, file } in find::find(&self.rules.dir, event) {
+            let hook = once(name, event);
             if !self.begins(fault, &hook) {
                 continue;
             }
             let who = label(&event.guest);
-            let what = format!("hook {}.d/{} for event {fault} of {who}", event.event, printable(&hook));
+            let what = format!("hook {of}/{} for event {fault} of {who}", printable(&hook));
             let outcome = match file {
                 Ok(file) => {
                     let child = Child { what: &what, file: &file, limit: self.rules.limit, stop: &self.stop };
@@ -232,7 +234,17 @@ impl Shared {
     }
 }
 
-/// What only dom0 says; everything else is in the document.
+/// What is done once for a fault: a hook by its name, and once more if the fault turns out to be worse than it had been told
+/// (an oops that only a service failed with becomes a panic).
+fn once(hook: String, event: &Event) -> String {
+    match (event.failed, &event.service) {
+        (None, _) => hook,
+        (Some(_), Some(service)) => format!("{hook} (service {service} failed)"),
+        (Some(failed), None) => format!("{hook} ({} failed)", failed.name()),
+    }
+}
+
+/// What only dom0 says, and the cause, made harmless; everything else is in the document.
 fn variables(event: &Event, again: bool) -> Vec<(&'static str, String)> {
     vec![
         ("VESPER_EVENT", event.event.to_string()),
@@ -242,9 +254,20 @@ fn variables(event: &Event, again: bool) -> Vec<(&'static str, String)> {
         ("VESPER_DOMID", event.guest.domid.to_string()),
         ("VESPER_NAME", printable(&event.guest.name)),
         ("VESPER_UUID", event.guest.uuid.clone()),
+        ("VESPER_FAILED", event.failed.map_or("", Failed::name).to_owned()),
+        ("VESPER_SERVICE", event.service.clone().unwrap_or_default()),
+        ("VESPER_CAUSE", harmless(&event.cause)),
         ("VESPER_BOOT_ID", event.boot_id.clone().unwrap_or_default()),
         ("VESPER_AGAIN", u8::from(again).to_string()),
     ]
+}
+
+/// Guest text of which no shell makes anything, even where somebody forgot the quotes: letters, digits and a few signs. Quotes
+/// are left out, anything else is `_`.
+fn harmless(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || " ._,:=/+@%".contains(c);
+    let kept = text.chars().filter(|c| *c != '"').enumerate();
+    kept.map(|(at, c)| if plain(c) || (c == '-' && at > 0) { c } else { '_' }).collect()
 }
 
 fn label(guest: &GuestRef) -> String {

@@ -58,6 +58,7 @@ pub(crate) fn status(info: &GuestInfo, now: Instant) -> GuestStatus {
             connections: counters.connections,
         },
         in_use: InUse { grants: counters.grants_mapped, ports: counters.ports_bound },
+        wanted: Vec::new(),
     }
 }
 

@@ -11,6 +11,8 @@ use std::io::{BufRead, BufReader, IoSlice, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -29,6 +31,9 @@ use vesperd::Config;
 /// vermagic of the loopback guests' kernel.
 pub const VERMAGIC: &str = "6.1.0-loopback SMP preempt mod_unload modversions ";
 
+/// What a daemon reads anew, beside its socket.
+const RULES: &str = "rules.toml";
+
 /// A machine with a daemon.
 pub struct World {
     pub machine: Machine,
@@ -40,6 +45,8 @@ pub struct World {
 
 struct Daemon {
     stop: UnixStream,
+    reload: UnixStream,
+    reloads: Arc<AtomicU32>,
     thread: JoinHandle<Result<(), vesperd::server::Error>>,
 }
 
@@ -68,18 +75,33 @@ impl World {
     /// Starts the daemon, and waits until it is ready.
     pub fn start(&mut self) -> Result<(), vesperd::server::Error> {
         let (stop, theirs) = UnixStream::pair().unwrap();
+        let (reload, asked) = UnixStream::pair().unwrap();
+        let reloads = Arc::<AtomicU32>::default();
+        let count = reloads.clone();
         let (ready, is_ready) = mpsc::channel();
         let (machine, store, config) = (self.machine.clone(), self.store.clone(), self.config.clone());
         let thread = std::thread::Builder::new().name("vesperd".into()).spawn(move || {
             let again = store.clone();
             let reconnect: vesperd::Reconnect = Box::new(move || Ok(again.clone()));
-            vesperd::run(Arc::new(machine), store, reconnect, &config, theirs, || ready.send(()).unwrap())
+            let base = config.clone();
+            let read = Box::new(move || {
+                let read = Config::load(&base.socket.with_file_name(RULES));
+                count.fetch_add(1, SeqCst);
+                read.map(|read| {
+                    let Config { rules, attach, probes, .. } = read;
+                    Config { rules, attach, probes, ..base.clone() }
+                })
+            });
+            let reload = vesperd::Reload { asked, read };
+            vesperd::run(Arc::new(machine), store, reconnect, &config, theirs, reload, || {
+                ready.send(()).unwrap()
+            })
         });
         let thread = thread.unwrap();
         if is_ready.recv().is_err() {
             return thread.join().unwrap();
         }
-        self.daemon = Some(Daemon { stop, thread });
+        self.daemon = Some(Daemon { stop, reload, reloads, thread });
         Ok(())
     }
 
@@ -89,6 +111,19 @@ impl World {
             daemon.stop.write_all(b"x").unwrap();
             daemon.thread.join().unwrap().unwrap();
         }
+    }
+
+    /// Has it read another configuration, as SIGHUP does, and waits until it has: of this text `[[rule]]`, `[attach]` and
+    /// `directories.probes` count.
+    pub fn reload(&mut self, text: &str) {
+        fs::write(self.config.socket.with_file_name(RULES), text).unwrap();
+        let daemon = self.daemon.as_mut().unwrap();
+        let before = daemon.reloads.load(SeqCst);
+        daemon.reload.write_all(b"x").unwrap();
+        let reloads = daemon.reloads.clone();
+        eventually("it reads its configuration", || reloads.load(SeqCst) > before);
+        // Its one thread is past that when it answers.
+        self.ask(&Request::List {}).unwrap();
     }
 
     pub fn socket(&self) -> &Path {
@@ -166,6 +201,12 @@ impl Drop for World {
             self.stop();
         }
     }
+}
+
+/// For a daemon that never reads its configuration anew.
+pub fn no_reload() -> vesperd::Reload {
+    let (_, asked) = UnixStream::pair().unwrap();
+    vesperd::Reload { asked, read: Box::new(|| Ok(Config::default())) }
 }
 
 /// A load without parameters.

@@ -12,18 +12,20 @@ const LIMIT: u64 = 64 << 20;
 
 /// The parts of `.modinfo` that are shown.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct ModuleInfo {
-    pub(super) name: String,
+pub(crate) struct ModuleInfo {
+    pub(crate) name: String,
     /// Release of the kernel that it was built for: the first word of its vermagic.
-    pub(super) kernel: String,
-    pub(super) description: String,
+    pub(crate) kernel: String,
+    pub(crate) description: String,
     /// Parameters with what is said of them.
-    pub(super) parameters: Vec<(String, String)>,
+    pub(crate) parameters: Vec<(String, String)>,
 }
 
 /// Reads a module's file; `None` if it is none.
-pub(super) fn read(path: &Path) -> Option<ModuleInfo> {
-    if fs::metadata(path).ok()?.len() > LIMIT {
+pub(crate) fn read(path: &Path) -> Option<ModuleInfo> {
+    let file = fs::metadata(path).ok()?;
+    // A pipe would wait for somebody who writes.
+    if !file.is_file() || file.len() > LIMIT {
         return None;
     }
     let bytes = fs::read(path).ok()?;

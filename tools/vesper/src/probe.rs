@@ -1,16 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Probe modules: found in directories of this machine, loaded and unloaded as any other module.
 
-mod find;
-mod modinfo;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use std::path::Path;
-
-use find::Directories;
+use serde::Deserialize;
 use vesper_api::{Done, ErrorKind, Failure, GuestStatus, Probed, Probes, Request};
+use vesper_probes::{Directories, module_names};
 
 use crate::ask::ask;
-use crate::options::{self, Dirs, Group, Probe, Unprobe};
+use crate::options::{self, Dirs, Probe, Unprobe};
+
+/// What is read of the daemon's configuration; whether the rest of it is in order is the daemon's business.
+#[derive(Default, Deserialize)]
+struct Configuration {
+    #[serde(default)]
+    directories: Configured,
+}
+
+#[derive(Default, Deserialize)]
+struct Configured {
+    #[serde(default)]
+    probes: Vec<PathBuf>,
+}
 
 /// `vesper probe`: loads a module for each group, one after another.
 ///
@@ -25,7 +37,7 @@ pub(crate) fn probe(socket: &Path, options: &Probe) -> Result<Done, Failure> {
             .remedy(format!("attach it first: vesper attach {}", guest.domid))
             .guest(guest));
     };
-    let directories = Directories::new(&options.dirs.dirs);
+    let directories = directories(&options.dirs);
     let mut modules = Vec::new();
     for group in &options.groups {
         let file = directories.find(kernel, &group.name)?;
@@ -36,7 +48,7 @@ pub(crate) fn probe(socket: &Path, options: &Probe) -> Result<Done, Failure> {
     let dom = &status.guest.guest.uuid;
     let mut loaded = Vec::new();
     for (group, file, module) in modules {
-        let request = options::insmod(dom, &file, parameters(group, &options.args), &options.limit);
+        let request = options::insmod(dom, &file, group.parameters(options.args.clone()), &options.limit);
         match ask(socket, &request, Some(&module)).into_result() {
             Ok(Done::Loaded(done)) => loaded.push(done),
             Ok(_) => return Err(Failure::new(ErrorKind::Internal, "the daemon's answer is no load")),
@@ -59,7 +71,7 @@ pub(crate) fn probe(socket: &Path, options: &Probe) -> Result<Done, Failure> {
 pub(crate) fn unprobe(socket: &Path, options: &Unprobe) -> Result<Done, Failure> {
     let status = status(socket, &options.dom)?;
     let modules = &status.guest.modules;
-    let name = find::module_names(&options.group).into_iter().find(|name| modules.contains(name));
+    let name = module_names(&options.group).into_iter().find(|name| modules.contains(name));
     let Some(name) = name else {
         let guest = status.guest.guest;
         let there = if modules.is_empty() { "none".into() } else { modules.join(", ") };
@@ -76,7 +88,7 @@ pub(crate) fn unprobe(socket: &Path, options: &Unprobe) -> Result<Done, Failure>
 /// # Errors
 /// If a directory cannot be read that was named.
 pub(crate) fn probes(options: &Dirs) -> Result<Done, Failure> {
-    Ok(Done::Probes(Probes { probes: Directories::new(&options.dirs).all()? }))
+    Ok(Done::Probes(Probes { probes: directories(options).all()? }))
 }
 
 fn status(socket: &Path, dom: &str) -> Result<GuestStatus, Failure> {
@@ -86,7 +98,8 @@ fn status(socket: &Path, dom: &str) -> Result<GuestStatus, Failure> {
     }
 }
 
-fn parameters(group: &Group, args: &[String]) -> Vec<String> {
-    let events = (!group.events.is_empty()).then(|| format!("events={}", group.events.join(",")));
-    events.into_iter().chain(args.iter().cloned()).collect()
+fn directories(options: &Dirs) -> Directories {
+    let text = fs::read_to_string(vesper_api::CONFIG).unwrap_or_default();
+    let configured: Configuration = toml::from_str(&text).unwrap_or_default();
+    Directories::new(&options.dirs, &configured.directories.probes)
 }

@@ -65,7 +65,8 @@ impl Section {
             let given = [&self.max_pages_total, &self.max_pages_per_guest];
             let start = given.map(|value| value.span()).into_iter().find(|span| !span.is_empty());
             let message = "listener.max_pages_total: less than listener.max_pages_per_guest, so no guest could ever share that much";
-            return Err(place.wrong(start.map_or(0, |span| span.start), message));
+            let remedy = format!("make it {per_guest} at least, or listener.max_pages_per_guest less");
+            return Err(place.wrong(start.map_or(0, |span| span.start), message, remedy));
         }
         let exports = place.number(&self.max_exports_per_guest, "listener.max_exports_per_guest", 1..=256)?;
         let mib = match *self.save_limit_mib.get_ref() {
