@@ -16,6 +16,8 @@ pub(crate) struct Signal {
 #[derive(Default)]
 struct State {
     generation: u64,
+    /// Threads in [`Signal::wait`]: without any, nobody is notified, which would be a system call.
+    waiting: u32,
     wakers: Vec<Waker>,
 }
 
@@ -37,14 +39,18 @@ impl Signal {
         let mut state = self.lock();
         state.generation += 1;
         let wakers = std::mem::take(&mut state.wakers);
+        let waited_for = state.waiting > 0;
         drop(state);
-        self.moved.notify_all();
+        if waited_for {
+            self.moved.notify_all();
+        }
         wakers.into_iter().for_each(Waker::wake);
     }
 
     pub(crate) fn wait(&self, seen: u64, time: Duration) -> u64 {
         let deadline = Instant::now().checked_add(time);
         let mut state = self.lock();
+        state.waiting += 1;
         while state.generation == seen {
             let left = match deadline {
                 Some(deadline) => deadline.saturating_duration_since(Instant::now()),
@@ -55,6 +61,7 @@ impl Signal {
             }
             state = self.moved.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        state.waiting -= 1;
         state.generation
     }
 

@@ -26,6 +26,11 @@ impl Bell {
         self.rung.load(Ordering::Acquire)
     }
 
+    /// A turn is taken now: who rings until it is [silenced](Self::silence) need not see to one.
+    pub(super) fn muffle(&self) {
+        self.rung.store(true, Ordering::Release);
+    }
+
     /// It is heard; true if it had been rung.
     pub(super) fn silence(&self) -> bool {
         self.rung.swap(false, Ordering::AcqRel)
@@ -34,7 +39,8 @@ impl Bell {
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        self.rung.store(true, Ordering::Release);
-        (self.wake)();
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            (self.wake)();
+        }
     }
 }

@@ -285,6 +285,8 @@ impl Listener {
     /// Then the guest is told when to kick again.
     pub fn turn(&mut self, budget: u32, now: Instant) -> Turn {
         let (mut budget, mut turn) = (budget, Turn::default());
+        // What this turn itself sees wakes readers, and nobody is to be woken for it that is here already.
+        self.bell.muffle();
         for held in self.held.values_mut() {
             turn.moved |= held.update(now);
         }

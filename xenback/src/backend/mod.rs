@@ -41,6 +41,8 @@ pub struct Backend {
     guests: BTreeMap<DomId, Guest>,
     events: Vec<Event>,
     turns: Turns,
+    /// Whose listener was rung for in the last run: their events are still to be taken.
+    rung: Vec<DomId>,
     /// The watches are to be looked at even if the store tells of no change.
     watches_are_new: bool,
     // Dropped after everything that is registered in it, and the watches before their store.
@@ -92,6 +94,7 @@ impl Backend {
             guests: BTreeMap::new(),
             events: Vec::new(),
             turns,
+            rung: Vec::new(),
             watches_are_new: true,
             store,
             poll_at: None,
@@ -111,9 +114,13 @@ impl Backend {
     }
 
     /// Does what there is to do, with a budget per guest, and never blocks on a guest. Returns what happened since the
-    /// last call.
+    /// last call. Call it again until it returns nothing: that is cheaper than to be told by [`Backend::as_fd`] that there
+    /// is more.
     pub fn run(&mut self, now: Instant) -> Vec<Event> {
         self.remains.clear();
+        for domid in std::mem::take(&mut self.rung) {
+            self.visit(domid, now, Guest::take_ring);
+        }
         let ready = self.take_ready();
         if ready.contains(&AGAIN) {
             self.turns.hear();
@@ -121,8 +128,12 @@ impl Backend {
         self.look_at_store(ready.contains(&STORE), now);
         for mark in ready.into_iter().filter(|mark| *mark < STORE) {
             let domid = DomId(mark as u16);
-            let listener = mark & listener::MARK != 0;
-            self.visit(domid, now, if listener { Guest::rung } else { Guest::kicked });
+            if mark & listener::MARK == 0 {
+                self.visit(domid, now, Guest::kicked);
+            } else {
+                self.visit(domid, now, Guest::rung);
+                self.rung.push(domid);
+            }
         }
         self.serve(now);
         if self.turns.is_wanted() {

@@ -10,12 +10,32 @@ use crate::listener::{ListenerLine, now_ns};
 use crate::{Error, Event, ListenerInfo, nodes};
 
 impl Guest {
-    /// The listener's event channel is readable.
-    pub(crate) fn rung(&mut self, context: &mut Context<'_>) {
+    /// The listener's event channel is readable. What the guest wrote is looked at first; the event itself is taken in the
+    /// next run, when readers have had what it told of ([`Guest::take_ring`]).
+    pub(crate) fn rung(&mut self, _: &mut Context<'_>) {
+        self.listening = self.listener_line().is_some();
+    }
+
+    /// Takes the event for which [`Guest::rung`] had a turn taken, and hears the guest again.
+    pub(crate) fn take_ring(&mut self, context: &mut Context<'_>) {
         let Some(line) = self.listener_line() else { return };
-        match line.line().take_kick() {
-            Ok(kicked) => self.listening |= kicked,
-            Err(error) => self.fail(format!("its listener's event channel cannot be read: {error}"), context),
+        if let Err(error) = line.line().take_kick() {
+            self.fail(format!("its listener's event channel cannot be read: {error}"), context);
+            return;
+        }
+        if !self.listening {
+            self.unmask_listener(context);
+        }
+    }
+
+    /// The guest is heard again, unless it kicked for nothing.
+    fn unmask_listener(&mut self, context: &mut Context<'_>) {
+        let Some(line) = self.listener_line() else { return };
+        match line.line().unmask(context.limits, context.now) {
+            Ok(spurious) => self.tally.spurious_kicks += u64::from(spurious),
+            Err(error) => {
+                self.fail(format!("its listener's event channel cannot be unmasked: {error}"), context);
+            }
         }
     }
 
@@ -57,12 +77,7 @@ impl Guest {
         if turn.more || looked.more {
             self.listening = true;
         } else {
-            match line.line().unmask(context.limits, context.now) {
-                Ok(spurious) => self.tally.spurious_kicks += u64::from(spurious),
-                Err(error) => {
-                    self.fail(format!("its listener's event channel cannot be unmasked: {error}"), context);
-                }
-            }
+            self.unmask_listener(context);
         }
         if let Some(device) = self.device.as_mut() {
             device.taken_over.listener = false;
