@@ -115,3 +115,32 @@ field() { name_=$1; shift; printf '%s\n' "$*" | sed -n "s/.*\"$name_\":\"\\{0,1\
 written() { vesper channels 1 --json | grep -o '"records":[0-9]*' | cut -d: -f2 | awk '{ n += $1 } END { print n + 0 }'; }
 # refused: those of them that found no room.
 refused() { vesper channels 1 --json | grep -o '"dropped":[0-9]*' | cut -d: -f2 | awk '{ n += $1 } END { print n + 0 }'; }
+
+# Pacemaker in dom0 (scenarios that need `cluster`, after /lab/cluster/setup): in_cluster COMMAND…
+in_cluster() { chroot /cluster env PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
+# agent ACTION GUEST: the guest's agent, as a recurring operation.
+agent() {
+  in_cluster env OCF_ROOT=/usr/lib/ocf OCF_RESOURCE_INSTANCE=$2 OCF_RESKEY_xmfile=/etc/xen/$2.cfg OCF_RESKEY_CRM_meta_interval=10000 \
+    OCF_RESKEY_CRM_meta_timeout=60000 /usr/lib/ocf/resource.d/${AGENT:-vesper/guest} $1
+}
+# add_guests NAME…: guests as resources of the cluster; they run already. An operation's time is for an emulated machine.
+add_guests() {
+  for name_ in "$@"; do
+    in_cluster cibadmin --create --scope resources --xml-text "<primitive id='$name_' class='ocf' provider='vesper' type='guest'>
+      <instance_attributes id='$name_-p'><nvpair id='$name_-x' name='xmfile' value='/etc/xen/$name_.cfg'/>
+      <nvpair id='$name_-s' name='shutdown_timeout' value='30'/></instance_attributes>
+      <operations><op id='$name_-start' name='start' interval='0' timeout='180s'/><op id='$name_-stop' name='stop' interval='0' timeout='120s'/>
+      <op id='$name_-monitor' name='monitor' interval='10s' timeout='60s'/>
+      <op id='$name_-asyncmon' name='asyncmon' interval='0' timeout='60s' on-fail='restart'/></operations></primitive>" || fail "cibadmin"
+    wait_for 60 "resource $name_ in state Started" cluster_shows "$name_.*Started"
+  done
+}
+cluster_shows() { in_cluster crm_mon -1rfA | grep -q -e "$1"; }
+# link_push: vesperd's hooks, for all that is a failure.
+link_push() {
+  for event_ in failed guest-panic guest-hung guest-crashed guest-gone; do
+    mkdir -p /etc/vesper/hooks.d/$event_.d
+    printf '#!/bin/sh\nexec chroot /cluster /usr/lib/vesper/hooks/push\n' > /etc/vesper/hooks.d/$event_.d/50-pacemaker
+    chmod 755 /etc/vesper/hooks.d/$event_.d/50-pacemaker
+  done
+}

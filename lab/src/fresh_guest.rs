@@ -84,7 +84,7 @@ pub fn provide(package: &Path, content: &Path) -> Result<FreshGuest> {
     })?;
     progress::step("writing the guest's disk", || {
         boot_files(&release, &archive, &dir)?;
-        write_disk(&archive, &dir.join("disk.img"))
+        write_disk(&archive, &dir.join("disk.img"), "fresh", SIZE)
     })?;
     fs::remove_file(&archive)?;
     fs::write(dir.join("stamp"), stamp)?;
@@ -166,13 +166,13 @@ fn boot_files(release: &str, archive: &Path, dir: &Path) -> Result<()> {
 
 /// Makes an ext4 file system of the archive. Owners are kept, so without root it happens in a user namespace, as
 /// mmdebstrap itself does it.
-fn write_disk(archive: &Path, disk: &Path) -> Result<()> {
+pub(crate) fn write_disk(archive: &Path, disk: &Path, label: &str, size: &str) -> Result<()> {
     // The machine id: without one systemd takes the boot for the first one of a new installation.
     let script = r#"set -e
         root=$(mktemp -d "$2.XXXXXX"); trap 'rm -rf "$root"' EXIT
         tar -xpf "$1" -C "$root" --exclude='./dev/*'
         echo 0123456789abcdef0123456789abcdef > "$root/etc/machine-id"
-        rm -f "$2"; mke2fs -q -t ext4 -L fresh -d "$root" "$2" "$3""#;
+        rm -f "$2"; mke2fs -q -t ext4 -L "$3" -d "$root" "$2" "$4""#;
     let mut shell = match nix::unistd::geteuid().is_root() {
         true => Command::new("sh"),
         false => {
@@ -183,7 +183,7 @@ fn write_disk(archive: &Path, disk: &Path) -> Result<()> {
     };
     // mke2fs is a tool of root's path.
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    shell.env("PATH", path).args(["-c", script, "sh"]).arg(archive).arg(disk).arg(SIZE);
+    shell.env("PATH", path).args(["-c", script, "sh"]).arg(archive).arg(disk).args([label, size]);
     command::output(&mut shell).map(|_| ())
 }
 

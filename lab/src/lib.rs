@@ -23,6 +23,7 @@
 //! | [`tools`] | `vesper` and `vesperd` as static programs |
 //! | [`paths`], [`progress`], [`command`], [`digest`] | where things live; what the user sees; host commands; cache keys |
 
+pub mod cluster;
 pub mod command;
 pub mod cpio;
 pub mod digest;

@@ -28,6 +28,8 @@ pub struct Needs {
     pub frontend: bool,
     /// `fresh`: dom0 has a disk with a Debian guest that was installed from our packages (see `fresh_guest`).
     pub fresh: bool,
+    /// `cluster`: dom0 has a disk with Pacemaker and corosync (see `cluster`).
+    pub cluster: bool,
     /// `next`: dom0 and the guests have in `/lab/next` a `vesperd` and a `vesper_front.ko` of the next protocol version.
     pub next: bool,
     /// `crash-kernel`: the guests have memory set aside for a kernel that a panic starts, and `/lab/vmlinuz` for it.
@@ -54,6 +56,7 @@ impl Default for Needs {
             memory: 192,
             frontend: true,
             fresh: false,
+            cluster: false,
             next: false,
             crash_kernel: false,
             kind: None,
@@ -81,6 +84,7 @@ impl Needs {
                 ("kernel", value) => needs.kernel = Some(value.to_string()),
                 ("xen", value) => needs.xen = Some(value.parse()?),
                 ("fresh", "") => needs.fresh = true,
+                ("cluster", "") => needs.cluster = true,
                 ("next", "") => needs.next = true,
                 ("crash-kernel", "") => needs.crash_kernel = true,
                 ("alone", "") => needs.alone = true,

@@ -22,7 +22,7 @@ const LEFT_OUT: [&str; 6] = [
 ];
 
 /// Makes `dir` hold the files of `packages` of `suite`, dependencies included. `only` limits what is kept to some
-/// path patterns (`./boot/*`). A stamp beside `dir` says what is in it: asking again for the same does nothing.
+/// path patterns (`./boot/*`); else what nothing reads is left out. A stamp beside `dir` says what is in it: asking again for the same does nothing.
 pub fn unpack(suite: &str, packages: &[String], only: &[&str], dir: &Path) -> Result<()> {
     let stamp_file = beside(dir, "stamp");
     let stamp = format!("1\n{suite}\n{}\n{}\n", packages.join(" "), only.join(" "));
@@ -62,7 +62,9 @@ fn stream(suite: &str, packages: &[String], only: &[&str], dir: &Path) -> Result
     let archive = fetch.stdout.take().expect("standard output was asked for as a pipe");
     let mut tar = Command::new("tar");
     tar.args(["-x", "--no-same-owner", "--no-same-permissions", "--wildcards", "-C"]).arg(dir);
-    tar.args(LEFT_OUT.iter().map(|pattern| format!("--exclude={pattern}")));
+    if only.is_empty() {
+        tar.args(LEFT_OUT.iter().map(|pattern| format!("--exclude={pattern}")));
+    }
     tar.args(only).stdin(archive).stdout(Stdio::null());
     let unpacked = tar.output().context("cannot start tar")?;
     let fetched = fetch.wait().context("cannot wait for mmdebstrap")?;

@@ -10,7 +10,7 @@ use vesper_lab::guest::{Guests, Kind};
 use vesper_lab::scenario::Needs;
 use vesper_lab::session::{Added, Lab};
 use vesper_lab::suite::Xen;
-use vesper_lab::{fresh_guest, guest, host_packages, kernel, modules, tools};
+use vesper_lab::{cluster, fresh_guest, guest, host_packages, kernel, modules, tools};
 
 use crate::{dist, kmod};
 
@@ -96,6 +96,11 @@ impl Platform {
             let fresh = fresh_guest::provide(&dist.guest, &dist.guest_files)?;
             disk = Some(fresh.disk);
             added.extend(fresh.added);
+        }
+        if needs.cluster {
+            let cluster = cluster::provide()?;
+            disk = Some(cluster.disk);
+            added.extend(cluster.added);
         }
         Ok(Lab { xen: needs.xen.unwrap_or(self.xen), kernel, guests, vesper, added, disk })
     }

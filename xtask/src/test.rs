@@ -13,7 +13,7 @@ use vesper_lab::command::tail;
 use vesper_lab::image::Root;
 use vesper_lab::scenario::{self, Scenario};
 use vesper_lab::suite::Xen;
-use vesper_lab::{digest, host_packages, kernel, paths};
+use vesper_lab::{digest, host_packages, kernel, paths, unpack};
 
 use crate::kmod;
 use crate::lab::{Tally, run_scenarios};
@@ -64,6 +64,21 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     }
     println!("{} passed, {} failed", steps.tally.passed, steps.tally.failed);
     Ok(if steps.tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Unpacks Debian's resource-agents, for `ocf-tester` and the functions that agents use.
+fn resource_agents() -> Result<PathBuf> {
+    let dir = paths::lab().join("resource-agents");
+    let packages = ["resource-agents", "libxml2-utils"].map(String::from);
+    let kept = [
+        "./usr/lib/ocf/lib/*",
+        "./usr/sbin/ocf-tester",
+        "./usr/share/resource-agents/*.dtd",
+        "./usr/bin/xmllint",
+        "./usr/lib/x86_64-linux-gnu/lib*.so*",
+    ];
+    unpack::unpack(Xen::V4_17.suite(), &packages, &kept, &dir)?;
+    Ok(dir)
 }
 
 /// The platforms beside the default on which the core scenarios must pass.
@@ -118,6 +133,9 @@ impl Steps {
         store.env("VESPER_XENSTORED", root.dir().join(&root.xen_folder()[1..]).join("xenstored"));
         store.env("VESPER_XENSTORED_LIBS", root.dir().join("usr/lib/x86_64-linux-gnu"));
         self.step("xenstore client against the real xenstored", store);
+        let mut agents = cargo(&["test", "-p", "vesper", "--no-fail-fast", "--features", "ocf-tester"]);
+        agents.args(["--test", "pacemaker"]).env("VESPER_OCF", resource_agents()?);
+        self.step("agents for Pacemaker with Debian's resource-agents", agents);
         Ok(())
     }
 

@@ -10,6 +10,18 @@ use vesper_lab::command;
 use super::VERSION;
 use super::tree::{READ, RUN, Tree, files_below};
 
+/// What a node of a Pacemaker cluster has (`tools/pacemaker`): name, folder, permission bits.
+const PACEMAKER: [(&str, &str, u32); 8] = [
+    ("guest", "/usr/lib/ocf/resource.d/vesper", RUN),
+    ("service", "/usr/lib/ocf/resource.d/vesper", RUN),
+    ("vesper.sh", "/usr/lib/ocf/lib/vesper", READ),
+    ("push", "/usr/lib/vesper/hooks", RUN),
+    ("host-health", "/usr/lib/vesper", RUN),
+    ("vesper-health.service", "/usr/lib/systemd/system", READ),
+    ("vesper-health.timer", "/usr/lib/systemd/system", READ),
+    ("vesperd-pacemaker.conf", "/usr/share/vesper", READ),
+];
+
 /// What is built beside the programs.
 pub struct Extras {
     /// Folder with the manual pages and completions that `vesper pages` writes.
@@ -46,7 +58,7 @@ impl<'a> Files<'a> {
         tree.copy("/etc/vesper/vesper.toml", READ, &self.configuration())?;
         let doc = "/usr/share/doc/vesper";
         tree.copy(&format!("{doc}/copyright"), READ, &source.join("packaging/vesper/copyright"))?;
-        for page in ["install-dom0.md", "config.md"] {
+        for page in ["install-dom0.md", "config.md", "events.md", "pacemaker.md"] {
             tree.copy(&format!("{doc}/{page}"), READ, &source.join("docs").join(page))?;
         }
         for (name, file) in self.pages()? {
@@ -70,6 +82,10 @@ impl<'a> Files<'a> {
         for (release, folder) in &self.extras.probes {
             tree.folder(&format!("/usr/lib/vesper/probes/{release}"), folder)?;
         }
+        tree.empty("/etc/vesper/hooks.d")?;
+        for (name, folder, mode) in PACEMAKER {
+            tree.fill(&format!("{folder}/{name}"), mode, &source.join("tools/pacemaker").join(name))?;
+        }
         Ok(tree)
     }
 
@@ -88,8 +104,12 @@ impl<'a> Files<'a> {
         for (release, folder) in &self.extras.probes {
             tree.folder(&format!("/probes/{release}"), folder)?;
         }
+        for (name, _, mode) in PACEMAKER {
+            tree.fill(&format!("/pacemaker/{name}"), mode, &source.join("tools/pacemaker").join(name))?;
+        }
         tree.fill("/Makefile", READ, &source.join("packaging/dom0/Makefile"))?;
         tree.copy("/INSTALL.md", READ, &source.join("docs/install-dom0.md"))?;
+        tree.copy("/PACEMAKER.md", READ, &source.join("docs/pacemaker.md"))?;
         for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
             tree.copy(&format!("/{licence}"), READ, &source.join(licence))?;
         }

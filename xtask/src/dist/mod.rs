@@ -3,7 +3,7 @@
 //!
 //! | file | for | what it holds |
 //! |---|---|---|
-//! | `vesper_VERSION_amd64.deb`, `vesper-VERSION-x86_64.tar.xz` | dom0 | `vesper`, `vesperd`, unit, configuration, manual pages, completions, probe modules |
+//! | `vesper_VERSION_amd64.deb`, `vesper-VERSION-x86_64.tar.xz` | dom0 | `vesper`, `vesperd`, unit, configuration, manual pages, completions, probe modules, agents for Pacemaker |
 //! | `libvesper_VERSION_amd64.deb` | programs on dom0 | the C library, its header, pkg-config file and manual page |
 //! | `vesper-front-dkms_VERSION_amd64.deb`, `vesper-front-VERSION.tar.xz` | guests | the frontend's source with its Rust object built |
 //!

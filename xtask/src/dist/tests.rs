@@ -77,6 +77,15 @@ fn the_package_for_dom0_has_its_files_where_they_belong() -> Result<()> {
         "-rw-r--r-- root/root                ./usr/share/zsh/vendor-completions/_vesper",
         "-rw-r--r-- root/root                ./usr/share/fish/vendor_completions.d/vesper.fish",
         "-rw-r--r-- root/root                ./usr/lib/vesper/probes/6.1.0-56-amd64/panic.ko",
+        "drwxr-xr-x root/root                ./etc/vesper/hooks.d/",
+        "-rwxr-xr-x root/root                ./usr/lib/ocf/resource.d/vesper/guest",
+        "-rwxr-xr-x root/root                ./usr/lib/ocf/resource.d/vesper/service",
+        "-rw-r--r-- root/root                ./usr/lib/ocf/lib/vesper/vesper.sh",
+        "-rwxr-xr-x root/root                ./usr/lib/vesper/hooks/push",
+        "-rwxr-xr-x root/root                ./usr/lib/vesper/host-health",
+        "-rw-r--r-- root/root                ./usr/lib/systemd/system/vesper-health.timer",
+        "-rw-r--r-- root/root                ./usr/share/vesper/vesperd-pacemaker.conf",
+        "-rw-r--r-- root/root                ./usr/share/doc/vesper/pacemaker.md",
     ] {
         let words: Vec<&str> = wanted.split_whitespace().collect();
         let found = files.lines().any(|line| {
@@ -204,10 +213,19 @@ fn make_install_puts_dom0_files_where_the_package_does() -> Result<()> {
         "usr/share/zsh/site-functions/_vesper",
         "usr/share/fish/vendor_completions.d/vesper.fish",
         "usr/lib/vesper/probes/6.1.0-56-amd64/panic.ko",
+        "usr/lib/ocf/resource.d/vesper/guest",
+        "usr/lib/ocf/lib/vesper/vesper.sh",
+        "usr/lib/vesper/hooks/push",
+        "usr/lib/vesper/host-health",
+        "usr/lib/systemd/system/vesper-health.service",
+        "usr/share/vesper/vesperd-pacemaker.conf",
     ];
     for path in paths {
         assert!(to.join(path).is_file(), "{path}");
     }
+    assert!(to.join("etc/vesper/hooks.d").is_dir());
+    let guest = fs::read_to_string(to.join("usr/lib/ocf/resource.d/vesper/guest"))?;
+    assert!(guest.contains(&format!("<resource-agent name=\"guest\" version=\"{VERSION}\">")));
     let configuration = to.join("etc/vesper/vesper.toml");
     fs::write(&configuration, "# mine\n")?;
     make("install")?;

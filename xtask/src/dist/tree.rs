@@ -48,6 +48,16 @@ impl Tree {
             .with_context(|| format!("cannot set the permissions of {}", to.display()))
     }
 
+    /// Adds a folder with nothing in it.
+    pub fn empty(&self, path: &str) -> Result<()> {
+        let dir = self.dir.join(path.trim_start_matches('/'));
+        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        for dir in dir.ancestors().take_while(|dir| *dir != self.dir) {
+            fs::set_permissions(dir, Permissions::from_mode(RUN))?;
+        }
+        Ok(())
+    }
+
     /// Adds the file `from`.
     pub fn copy(&self, path: &str, mode: u32, from: &Path) -> Result<()> {
         let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# A guest panics: Pacemaker is told at once, long before its next monitor, with the cause, and starts the guest anew; the other guest is left alone.
+#: guests=2 cluster alone xen=4.17 limit=900
+stop_daemon
+start_daemon --auto-attach
+for guest in 1 2; do
+  wait_for 30 "the device of guest $guest" connected $guest
+  expect_status 0 vesper probe $guest panic
+done
+expect_status 0 /lab/cluster/setup
+add_guests g1 g2
+link_push
+second=$(xl domid g2)
+now_ms() { echo $(($(cut -d. -f1 /proc/uptime) * 1000 + 10 * $(cut -d. -f2 /proc/uptime | cut -d' ' -f1 | sed 's/^0//'))); }
+from=$(now_ms)
+guest --send 1 'echo c > /proc/sysrq-trigger'
+until grep -q 'failed g1 on dom0: guest-panic' /var/log/vesperd.log; do
+  [ $(($(now_ms) - from)) -lt 30000 ] || fail "the hook did not fail g1 within 30 s"
+  usleep 50000
+done
+note "the hook had told Pacemaker after $(($(now_ms) - from)) ms"
+expect_status 0 in_cluster attrd_updater -n vesper-fault-g1 -Q
+expect_text "guest-panic at " "sysrq triggered crash"
+wait_for 30 "the failure in crm_mon" cluster_shows "g1 asyncmon on dom0 returned 'error'"
+wait_for 180 "another domain of that name" sh -c "id=\$(xl domid g1) && [ \$id -gt $second ]"
+wait_for 180 "g1 in state Started" cluster_shows "g1.*Started"
+expect_status 0 in_cluster crm_mon -1rfA
+expect_no_text "g2: migration-threshold"
+expect_equal "domid of g2" "$(xl domid g2)" $second
+expect_equal "pushes" "$(grep -c 'failed g[12] on dom0' /var/log/vesperd.log)" 1
