@@ -132,15 +132,13 @@ add_guests() {
       <operations><op id='$name_-start' name='start' interval='0' timeout='180s'/><op id='$name_-stop' name='stop' interval='0' timeout='120s'/>
       <op id='$name_-monitor' name='monitor' interval='10s' timeout='60s'/>
       <op id='$name_-asyncmon' name='asyncmon' interval='0' timeout='60s' on-fail='restart'/></operations></primitive>" || fail "cibadmin"
-    wait_for 60 "resource $name_ in state Started" cluster_shows "$name_.*Started"
+    wait_for 120 "resource $name_ in state Started" cluster_shows "$name_.*Started"
   done
 }
 cluster_shows() { in_cluster crm_mon -1rfA | grep -q -e "$1"; }
-# link_push: vesperd's hooks, for all that is a failure.
+# link_push: vesperd's hook for all that fails.
 link_push() {
-  for event_ in failed guest-panic guest-hung guest-crashed guest-gone; do
-    mkdir -p /etc/vesper/hooks.d/$event_.d
-    printf '#!/bin/sh\nexec chroot /cluster /usr/lib/vesper/hooks/push\n' > /etc/vesper/hooks.d/$event_.d/50-pacemaker
-    chmod 755 /etc/vesper/hooks.d/$event_.d/50-pacemaker
-  done
+  mkdir -p /etc/vesper/hooks.d/failed.d
+  printf '#!/bin/sh\nexec chroot /cluster /usr/lib/vesper/hooks/push\n' > /etc/vesper/hooks.d/failed.d/50-pacemaker
+  chmod 755 /etc/vesper/hooks.d/failed.d/50-pacemaker
 }

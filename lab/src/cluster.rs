@@ -68,7 +68,7 @@ pub fn provide() -> Result<Cluster> {
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let archive = dir.join("root.tar");
-        progress::step("installing Pacemaker for dom0 (a minute)", || install(&archive))?;
+        progress::step("installing Pacemaker for dom0 (some minutes)", || install(&archive))?;
         progress::step("writing its disk", || write_disk(&archive, &disk, "cluster", SIZE))?;
         fs::remove_file(&archive)?;
         fs::write(dir.join("stamp"), stamp)?;

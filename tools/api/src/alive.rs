@@ -34,6 +34,12 @@ pub struct Fault {
     pub event: String,
     /// How bad it is.
     pub severity: String,
+    /// What failed with it, as the rules say: `guest`, or only a `service`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// The service that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// Why, in one line; what the guest wrote of it is escaped.
     pub cause: String,
 }

@@ -112,8 +112,10 @@ pub(super) fn alive(alive: &Alive) -> String {
         _ => "is not alive".into(),
     };
     let faults = alive.faults.iter().map(|fault| {
-        let Fault { fault, event, severity, cause } = fault;
-        format!("  #{fault} {} ({}): {}\n", printable(event), printable(severity), printable(cause))
+        let Fault { fault, event, severity, cause, service, .. } = fault;
+        let failed =
+            service.as_ref().map_or(String::new(), |service| format!(", {} failed", printable(service)));
+        format!("  #{fault} {} ({}{failed}): {}\n", printable(event), printable(severity), printable(cause))
     });
     let faults: String = faults.collect();
     match &alive.module {

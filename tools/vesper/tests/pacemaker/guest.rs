@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::node::{Node, Run};
 
-const PANIC: &str = r#"{"fault":17,"event":"guest-panic","severity":"fatal","cause":"panic cpu=0 message=\"no \\\"init\\\"\""}"#;
+const PANIC: &str = r#"{"fault":17,"event":"guest-panic","severity":"fatal","failed":"guest","cause":"panic cpu=0 message=\"no \\\"init\\\"\""}"#;
 const OOPS: &str = r#"{"fault":12,"event":"guest-oops","severity":"error","cause":"oops at foo+0x1/0x2"}"#;
 
 fn guest(node: &Node, action: &str, more: &[(&str, &str)]) -> Run {
@@ -116,6 +116,10 @@ fn faults_fail_or_degrade() {
     for run in [guest(&node, "monitor", &[]), probe(&node)] {
         assert_eq!((run.status, run.reason()), (1, reason));
     }
+    // A rule says that nothing fails with it.
+    node.no_fake(".because.web1");
+    node.fake(".faults.web1", &PANIC.replace(r#""failed":"guest","#, ""));
+    assert_eq!(guest(&node, "monitor", &[]).status, 190);
     // A reason that only a newer vesperd knows.
     for (because, status) in [("new-word true", 190), ("new-word false", 1)] {
         node.fake(".because.web1", because);
@@ -199,6 +203,10 @@ fn what_is_dead_is_destroyed_and_not_asked() {
         let noted = node.text("tmp/vesper/vm1");
         assert_eq!(noted.contains("doing stop"), status != 0, "{noted}");
     }
+    let node = Node::new();
+    node.fake("web1", "3 -b---- -");
+    node.fake(".because.web1", "starved true");
+    assert_eq!((guest(&node, "stop", &[]).status, node.calls()), (0, vec!["xl shutdown web1".into()]));
     let node = Node::new();
     node.fake("web1", "3 ---sc- 3");
     assert_eq!(guest(&node, "start", &[]).status, 0, "what is left of the one before is taken away");

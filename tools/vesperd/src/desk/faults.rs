@@ -33,10 +33,13 @@ impl Desk {
     }
 }
 
-/// A guest that is lost stays so, a kernel that hit a bug is not trusted until its next boot, and all else is forgotten after a while.
+/// What failed stays so until it is started anew, a kernel that hit a bug is not trusted until its next boot, and all else is forgotten
+/// after a while.
 fn counts(event: &Event, now: Moment) -> bool {
     match (event.severity, event.event) {
-        (Severity::Fatal, _) => !event.recovered,
+        _ if event.recovered => false,
+        _ if event.failed.is_some() => true,
+        (Severity::Fatal, _) => true,
         (Severity::Error, Kind::GuestOops) => true,
         (Severity::Error, _) => now.nanos.saturating_sub(event.time.nanos) < COUNTS_FOR.as_nanos() as u64,
         _ => false,
@@ -48,6 +51,8 @@ fn fault(event: &Event) -> Fault {
         fault: event.fault,
         event: event.event.name().into(),
         severity: event.severity.name().into(),
+        failed: event.failed.map(|failed| failed.name().into()),
+        service: event.service.clone(),
         cause: event.cause.clone(),
     }
 }
@@ -77,6 +82,8 @@ mod tests {
             ("block-error", "error", "", true, false),
             ("guest-oom", "error", "", true, false),
             ("process-killed", "warning", "", false, false),
+            ("process-killed", "warning", r#","failed":"service","service":"web""#, true, true),
+            ("guest-hung", "fatal", r#","failed":"guest","recovered":true"#, false, false),
         ];
         for (kind, severity, more, soon, late) in table {
             let event = line(kind, severity, more);

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use vesper_api::{Alive, Because, Done, Failure, Fault, ModuleState};
-use vesper_events::{Kind, Severity};
+use vesper_events::{Failed, Kind};
 use vesper_stream::Moment;
 use vesper_xenback::GuestInfo;
 use vesper_xenback::action::listener::{DeadCause, Verdict, Why};
@@ -68,7 +68,7 @@ impl Desk {
     /// now on, and the event says it.
     fn judge_at_once(&mut self, order: &Order, verdict: Verdict) -> Alive {
         let faults = self.faults(order, Moment::now());
-        let ends = |fault: &&Fault| fault.severity == Severity::Fatal.name();
+        let ends = |fault: &&Fault| fault.failed.as_deref() == Some(Failed::Guest.name());
         let end = faults.iter().rev().find(ends).map(|fault| match fault.event == Kind::GuestHung.name() {
             true => Because::Hung,
             false => Because::Fatal,
