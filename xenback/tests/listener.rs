@@ -41,6 +41,29 @@ fn moved(world: &mut World) -> bool {
 }
 
 #[test]
+fn a_reader_has_what_a_kick_tells_of_before_anything_else_is_done_for_it() {
+    let mut world = World::new();
+    let (guest, export) = shared(&mut world);
+    let mut reader = world.backend.channel(G, "panic").unwrap().channel.reader(Start::Oldest);
+    world.backend.wake(G);
+    world.settle();
+    let mut writer = export.writer(0, WhenFull::Refuse, guest.bell());
+    let said = export.consumed(0);
+    write_lines(&mut writer, "a", 0..9);
+    assert_eq!(world.backend.run(world.now), [Event::Moved { domid: G }]);
+    assert_eq!(export.consumed(0), said, "the guest has to wait");
+    assert!(world.is_ready(), "there is something left to be done");
+    assert_eq!(drain(&mut reader, 0).0, lines("a", 0..9));
+    assert_eq!(world.backend.run(world.now), []);
+    assert!(!world.is_ready());
+    // And it is heard again, without having kicked for nothing.
+    write_lines(&mut writer, "b", 0..9);
+    assert_eq!(world.backend.run(world.now), [Event::Moved { domid: G }]);
+    world.settle();
+    assert_eq!(world.backend.guest(G).unwrap().counters.spurious_kicks, 0);
+}
+
+#[test]
 fn an_export_is_read_where_it_lies_until_it_stops() {
     let mut world = World::new();
     let (mut guest, mut export) = shared(&mut world);

@@ -281,15 +281,25 @@ impl Listener {
         Remains { boot_id: self.boot_id.clone(), clock, exports, words: self.words.clone() }
     }
 
+    /// Looks where the guest is, so that readers need not wait for the turn that must follow. True if anything moved.
+    pub fn look_first(&mut self, now: Instant) -> bool {
+        // What is seen here wakes readers, and nobody is to be woken for it that is here already.
+        self.bell.muffle();
+        let mut moved = false;
+        for held in self.held.values_mut() {
+            moved |= held.update(now);
+        }
+        if moved {
+            self.happened.push_back(Happening::Moved);
+        }
+        moved
+    }
+
     /// One turn: looks where the guest is, and looks out for records that report the end, at most `budget` of them.
     /// Then the guest is told when to kick again.
     pub fn turn(&mut self, budget: u32, now: Instant) -> Turn {
-        let (mut budget, mut turn) = (budget, Turn::default());
-        // What this turn itself sees wakes readers, and nobody is to be woken for it that is here already.
-        self.bell.muffle();
-        for held in self.held.values_mut() {
-            turn.moved |= held.update(now);
-        }
+        let mut turn = Turn { moved: self.look_first(now), more: false };
+        let mut budget = budget;
         // What readers saw up to here has just been seen; what they see from here on is told by `arm` or by the bell.
         self.bell.silence();
         for number in self.held.keys().copied().collect::<Vec<_>>() {
@@ -299,9 +309,6 @@ impl Listener {
             let generation = held.export.channel.generation();
             turn.more |= held.export.channel.arm();
             held.export.channel.wake_after(generation, &self.waker);
-        }
-        if turn.moved {
-            self.happened.push_back(Happening::Moved);
         }
         turn
     }

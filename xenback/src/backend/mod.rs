@@ -136,7 +136,8 @@ impl Backend {
             }
         }
         self.serve(now);
-        if self.turns.is_wanted() {
+        // An event that is not taken yet says the same.
+        if self.rung.is_empty() && self.turns.is_wanted() {
             self.turns.raise();
         }
         std::mem::take(&mut self.events)

@@ -10,14 +10,22 @@ use crate::listener::{ListenerLine, now_ns};
 use crate::{Error, Event, ListenerInfo, nodes};
 
 impl Guest {
-    /// The listener's event channel is readable. What the guest wrote is looked at first; the event itself is taken in the
-    /// next run, when readers have had what it told of ([`Guest::take_ring`]).
-    pub(crate) fn rung(&mut self, _: &mut Context<'_>) {
-        self.listening = self.listener_line().is_some();
+    /// The listener's event channel is readable. Readers come first: if the guest has written anything for them, all the
+    /// rest is left to the next run, which begins with [`Guest::take_ring`].
+    pub(crate) fn rung(&mut self, context: &mut Context<'_>) {
+        let Some(line) = self.device.as_mut().and_then(|device| device.listener_line.as_mut()) else {
+            return;
+        };
+        self.listening = true;
+        self.readers_first = self.listener.look_first(context.now);
+        if self.readers_first {
+            line.line().worked();
+        }
     }
 
-    /// Takes the event for which [`Guest::rung`] had a turn taken, and hears the guest again.
+    /// Takes the event that [`Guest::rung`] was told of. The guest is heard again when its turn is over.
     pub(crate) fn take_ring(&mut self, context: &mut Context<'_>) {
+        self.readers_first = false;
         let Some(line) = self.listener_line() else { return };
         if let Err(error) = line.line().take_kick() {
             self.fail(format!("its listener's event channel cannot be read: {error}"), context);

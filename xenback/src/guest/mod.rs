@@ -56,6 +56,8 @@ pub(crate) struct Guest {
     pub(crate) signalled: bool,
     /// The same of the listener.
     pub(crate) listening: bool,
+    /// Its turn waits until readers have had what it wrote.
+    readers_first: bool,
     /// When the listener has something to do.
     listener_at: Option<Instant>,
     /// The node `loader-memory` is out of date.
@@ -218,6 +220,7 @@ impl Guest {
             device: None,
             signalled: false,
             listening: false,
+            readers_first: false,
             listener_at: None,
             memory_changed: false,
             heard_changed: false,
@@ -304,7 +307,7 @@ impl Guest {
     /// Whether it wants another turn at once.
     pub(crate) fn has_work(&self) -> bool {
         let due = self.signalled || self.listening || self.memory_changed || self.heard_changed;
-        due || self.listener.is_rung()
+        (due || self.listener.is_rung()) && !self.readers_first
     }
 
     /// Lets time pass.
