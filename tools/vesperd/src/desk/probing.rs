@@ -2,7 +2,7 @@
 //! Probes that rules want in guests: looked at when a guest connects, and when the rules are read anew. What is in stays; what is
 //! not is loaded as for a client. One that cannot be is told of once, and tried again at the next such moment.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ struct Seen {
     rests_until: Option<Instant>,
     /// Groups that could not be loaded, and why.
     failed: BTreeMap<String, String>,
+    /// Groups that are in without having been loaded through VESPER.
+    others: BTreeSet<String>,
 }
 
 impl Probing {
@@ -122,9 +124,13 @@ impl Desk {
     pub(super) fn probed(&mut self, domid: DomId, probe: &Probe, result: Result<Done, Failure>) {
         let Some(seen) = self.probing.0.get_mut(&domid) else { return };
         let group = &probe.group.name;
+        seen.others.remove(group);
         match result {
             Ok(_) => drop(seen.failed.remove(group)),
-            Err(failure) if failures::is_in_already(&failure) => drop(seen.failed.remove(group)),
+            Err(failure) if failures::is_in_already(&failure) => {
+                seen.failed.remove(group);
+                seen.others.insert(group.clone());
+            }
             // It is tried again when the guest connects again, or by the next daemon.
             Err(Failure { kind: ErrorKind::GuestGone | ErrorKind::NotAttached, .. })
             | Err(Failure { kind: ErrorKind::Interrupted | ErrorKind::OutcomeUnknown, .. }) => {}
@@ -144,8 +150,9 @@ impl Desk {
         let seen = self.probing.0.get(&info.domid);
         let state = |probe: &Probe| {
             let why = seen.and_then(|seen| seen.failed.get(&probe.group.name)).cloned();
+            let by_others = seen.is_some_and(|seen| seen.others.contains(&probe.group.name));
             let state = match () {
-                () if is_in(info, probe) => WantedState::In,
+                () if is_in(info, probe) || by_others => WantedState::In,
                 () if self.is_under_way(info.domid, probe) => WantedState::Loading,
                 () if why.is_some() => WantedState::Failed,
                 () => WantedState::Out,
