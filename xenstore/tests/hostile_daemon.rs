@@ -12,8 +12,16 @@ use tempfile::TempDir;
 use vesper_xenstore::wire::{Frame, HEADER_LEN, Header, Kind};
 use vesper_xenstore::{Client, Error, Store, Tx};
 
-/// A client with `daemon` at the other end of its socket.
+/// A client with `daemon` at the other end of its socket. It waits for an answer for longer than a busy machine needs.
 fn client<T: Send + 'static>(
+    daemon: impl FnOnce(UnixStream) -> T + Send + 'static,
+) -> (Client, JoinHandle<T>, TempDir) {
+    client_within(Duration::from_secs(15), daemon)
+}
+
+/// The same, for an answer that does not come.
+fn client_within<T: Send + 'static>(
+    limit: Duration,
     daemon: impl FnOnce(UnixStream) -> T + Send + 'static,
 ) -> (Client, JoinHandle<T>, TempDir) {
     let dir = TempDir::new().expect("temporary directory");
@@ -25,7 +33,7 @@ fn client<T: Send + 'static>(
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("time limit");
         daemon(stream)
     });
-    let client = Client::over_socket_within(&path, Duration::from_millis(300)).expect("connect");
+    let client = Client::over_socket_within(&path, limit).expect("connect");
     (client, thread, dir)
 }
 
@@ -128,7 +136,7 @@ fn answers_out_of_order_find_their_callers() {
 #[test]
 fn late_transactions_and_watches_are_given_back() {
     let (go, wait) = std::sync::mpsc::channel();
-    let (client, daemon, _dir) = client(move |stream| {
+    let (client, daemon, _dir) = client_within(Duration::from_secs(2), move |stream| {
         let (begin, watch) = (next(&stream), next(&stream));
         wait.recv().expect("the test goes on");
         answer(&stream, &begin, b"77\0");
@@ -162,7 +170,7 @@ fn late_transactions_and_watches_are_given_back() {
 #[test]
 fn a_daemon_that_does_not_read_costs_only_time() {
     let (go, wait) = std::sync::mpsc::channel();
-    let (client, daemon, _dir) = client(move |stream| {
+    let (client, daemon, _dir) = client_within(Duration::from_millis(300), move |stream| {
         wait.recv().expect("the test goes on");
         stream
     });
