@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# A service's process is killed in one guest: Pacemaker is told at once and starts the service in the other guest; both guests go on.
+#: guests=2 cluster alone xen=4.17 limit=900
+cat > /etc/vesper/vesper.toml << 'END'
+[attach]
+all = true
+[[rule]]
+guests = ["g*"]
+probes = ["signal:exit names=sleep"]
+[[rule.service]]
+name = "web"
+process = "sleep"
+END
+stop_daemon
+start_daemon
+for guest in 1 2; do wait_for 60 "the probe in guest $guest" sh -c "vesper channels $guest | grep -q signal"; done
+expect_status 0 /lab/cluster/setup
+printf '#!/bin/sh\necho "$@" >> /run/control\n' > /cluster/usr/local/sbin/control
+chmod 755 /cluster/usr/local/sbin/control
+add_guests g1 g2
+link_push
+expect_status 0 in_cluster cibadmin --create --scope resources --xml-text "<primitive id='web' class='ocf' provider='vesper' type='service'>
+  <instance_attributes id='web-p'><nvpair id='web-g' name='guests' value='g1 g2'/>
+  <nvpair id='web-c' name='control' value='/usr/local/sbin/control'/></instance_attributes>
+  <operations><op id='web-start' name='start' interval='0' timeout='120s'/><op id='web-stop' name='stop' interval='0' timeout='120s'/>
+  <op id='web-monitor' name='monitor' interval='10s' timeout='60s'/></operations></primitive>"
+wait_for 120 "web in state Started" cluster_shows "web.*Started"
+expect_status 0 cat /run/control
+expect_text "start g1 web"
+expect_no_text "g2"
+before="$(xl domid g1) $(xl domid g2)"
+guest --send 1 "sleep 1000 & $named; kill -9 \$!"
+wait_for 30 "the push" grep -q 'failed web on dom0: process-killed' /var/log/vesperd.log
+wait_for 60 "its start in the other guest" grep -q "start g2 web" /run/control
+wait_for 60 "web in state Started" cluster_shows "web.*Started"
+expect_status 0 in_cluster crm_mon -1rfA
+expect_text "vesper-fault-web" "process-killed at "
+expect_no_text "g1: migration-threshold" "g2: migration-threshold"
+expect_equal "domids" "$(xl domid g1) $(xl domid g2)" "$before"
+expect_equal "pushes of guests" "$(grep -c 'failed g[12] on dom0' /var/log/vesperd.log)" 0
