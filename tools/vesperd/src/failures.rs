@@ -128,6 +128,11 @@ pub(crate) fn is_in_already(failure: &Failure) -> bool {
     failure.errno.as_ref().is_some_and(|errno| errno.number == EEXIST)
 }
 
+/// Whether the guest only had no time, or was at something else.
+pub(crate) fn may_pass(failure: &Failure) -> bool {
+    matches!(failure.kind, ErrorKind::TimedOut | ErrorKind::Busy | ErrorKind::QueueFull)
+}
+
 fn inner(error: &Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -142,6 +142,31 @@ fn what_somebody_else_loaded_is_in() {
     assert_eq!(of_kind(&world, Kind::ProbeLost), []);
 }
 
+#[test]
+fn a_guest_that_has_no_time_is_asked_again_in_silence() {
+    let world = World::with(|config| {
+        let read = Config::parse("f", RULES).unwrap();
+        (config.rules, config.attach) = (read.rules, read.attach);
+        config.probes = vec![config.socket.with_file_name("probes")];
+        config.timeout = Duration::from_millis(300);
+    });
+    ["panic", "signal"].iter().for_each(|group| build(&world, group));
+    let web = world.add_bare_guest(1, "web1", 1);
+    let kernel = FakeKernel::new();
+    kernel.next(Reaction::works().held());
+    let web = LoopFrontend::start(web, world.store.as_domain(1).unwrap(), kernel);
+    eventually("neither is in", || states(&world, "web1") == [WantedState::Failed, WantedState::Failed]);
+    assert!(wanted(&world, "web1")[0].why.as_ref().unwrap().contains("may still do it"));
+    eventually("it is told", || of_kind(&world, Kind::ProbeLost).len() == 2);
+    // The second time it has none either.
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(states(&world, "web1"), [WantedState::Failed, WantedState::Failed]);
+    web.kernel().let_go();
+    eventually("both are in", || states(&world, "web1") == [WantedState::In, WantedState::In]);
+    assert_eq!(loads(&web).len(), 2);
+    assert_eq!(of_kind(&world, Kind::ProbeLost).iter().map(|event| 1 + event.repeated).sum::<u64>(), 2);
+}
+
 /// A guest that connects again and again is asked now and then.
 #[test]
 fn a_guest_that_connects_without_end_is_no_storm() {

@@ -403,7 +403,7 @@ impl Desk {
     fn answer_to(&mut self, by: &By, domid: DomId, result: Result<Done, Failure>) {
         match by {
             By::Client(client) => self.answer_with(*client, result.into()),
-            By::Rule(probe) => self.probed(domid, probe, result),
+            By::Rule { probe, again } => self.probed(domid, probe, *again, result),
         }
     }
 

@@ -32,8 +32,8 @@ pub(super) enum What {
 pub(super) enum By {
     /// A client, which waits for an answer.
     Client(ClientId),
-    /// A rule wants a probe in the guest.
-    Rule(Arc<Probe>),
+    /// A rule wants a probe in the guest; once more, after the guest had no time for it.
+    Rule { probe: Arc<Probe>, again: bool },
 }
 
 /// The request, who asked, and the guest that it is pinned to.
@@ -169,7 +169,7 @@ impl Order {
     /// For the log.
     pub(super) fn describe(&self) -> String {
         let who = label(&self.guest);
-        if let (What::Load { module, .. }, By::Rule(probe)) = (&self.what, &self.by) {
+        if let (What::Load { module, .. }, By::Rule { probe, .. }) = (&self.what, &self.by) {
             return format!("insmod of {module} into {who}, as the rule at {} wants", probe.rule);
         }
         match &self.what {
@@ -186,7 +186,7 @@ impl Order {
         let what = self.describe();
         match result {
             Ok(_) => log::info!("{what}: done in {} ms", self.millis(now)),
-            Err(failure) if matches!(self.by, By::Rule(_)) && failures::is_in_already(failure) => {
+            Err(failure) if matches!(self.by, By::Rule { .. }) && failures::is_in_already(failure) => {
                 log::info!("{what}: it is in already");
             }
             Err(failure) => {
@@ -195,13 +195,17 @@ impl Order {
                     .as_deref()
                     .map_or(String::new(), |Errno { meaning, .. }| format!(" ({meaning})"));
                 // A client is told what to do about it.
+                let may_pass = failures::may_pass(failure);
+                let next = if may_pass { "it is tried again after a while" } else { AGAIN };
                 let remedy = match (&self.by, &failure.remedy) {
                     (By::Client(_), _) => String::new(),
-                    (By::Rule(_), None) => format!("; {AGAIN}"),
-                    (By::Rule(_), Some(remedy)) => format!("; {remedy}; {AGAIN}"),
+                    (By::Rule { .. }, None) => format!("; {next}"),
+                    (By::Rule { .. }, Some(remedy)) => format!("; {remedy}; {next}"),
                 };
+                let is_told = may_pass && matches!(self.by, By::Rule { again: true, .. });
+                let level = if is_told { log::Level::Debug } else { log::Level::Warn };
                 let (took, message) = (self.millis(now), &failure.message);
-                log::warn!("{what}: failed after {took} ms: {message}{meaning}{remedy}");
+                log::log!(level, "{what}: failed after {took} ms: {message}{meaning}{remedy}");
             }
         }
     }

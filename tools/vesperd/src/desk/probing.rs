@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Probes that rules want in guests: looked at when a guest connects, and when the rules are read anew. What is in stays; what is
-//! not is loaded as for a client. One that cannot be is told of once, and tried again at the next such moment.
+//! not is loaded as for a client. One that cannot be is told of once, and tried again at the next such moment; sooner, and in silence,
+//! if the guest had only no time for it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use crate::{failures, view};
 
 /// Between two looks at one guest, however often it connects.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Longest pause before a guest that had no time is asked again; the first is the one above, each is twice as long as the one before.
+const PATIENCE: Duration = Duration::from_secs(320);
 
 /// What is known of guests that rules want probes in.
 #[derive(Default)]
@@ -34,6 +37,10 @@ struct Seen {
     due: Option<Instant>,
     /// Not before this, unless somebody asks for it.
     rests_until: Option<Instant>,
+    /// Groups that the guest had no time for, and when it is asked again.
+    late: BTreeSet<String>,
+    again: Option<Instant>,
+    patience: Duration,
     /// Groups that could not be loaded, and why.
     failed: BTreeMap<String, String>,
     /// Groups that are in without having been loaded through VESPER.
@@ -43,12 +50,33 @@ struct Seen {
 impl Probing {
     /// When [`Desk::load_wanted`] has something to do.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.0.values().filter_map(|seen| seen.due).min()
+        self.0.values().flat_map(|seen| [seen.due, seen.again]).flatten().min()
     }
 
     /// There is no such guest any more.
     pub(super) fn forget(&mut self, domid: DomId) {
         self.0.remove(&domid);
+    }
+}
+
+impl Seen {
+    /// Whether it is time to look at it, and if so, at which groups; `None` inside: at all.
+    fn take(&mut self, now: Instant) -> Option<Option<BTreeSet<String>>> {
+        if self.due.take_if(|due| *due <= now).is_some() {
+            *self = Self { rests_until: Some(now + PAUSE), patience: PAUSE, ..Self::default() };
+            return Some(None);
+        }
+        self.again.take_if(|again| *again <= now)?;
+        Some(Some(std::mem::take(&mut self.late)))
+    }
+
+    /// The guest had no time for a group.
+    fn is_late(&mut self, group: &str) {
+        self.late.insert(group.to_owned());
+        if self.again.is_none() {
+            self.again = Some(Instant::now() + self.patience);
+            self.patience = (2 * self.patience).min(PATIENCE);
+        }
     }
 }
 
@@ -81,27 +109,25 @@ impl Desk {
 
     /// Begins to load what is wanted and not in.
     pub(super) fn load_wanted(&mut self, now: Instant) {
-        let due = |(domid, seen): (&DomId, &mut Seen)| {
-            seen.due.take_if(|due| *due <= now)?;
-            seen.rests_until = Some(now + PAUSE);
-            Some(*domid)
-        };
+        let due = |(domid, seen): (&DomId, &mut Seen)| seen.take(now).map(|only| (*domid, only));
         let due: Vec<_> = self.probing.0.iter_mut().filter_map(due).collect();
-        for domid in due {
+        for (domid, only) in due {
             let Some(info) = self.backend.guest(domid) else { continue };
             if info.device != Some(DeviceState::Connected) {
                 continue;
             }
             let rules = self.rules.clone();
+            let again = only.is_some();
             for probe in rules.probes(&info.name, info.uuid) {
-                if !is_in(&info, probe) && !self.is_under_way(domid, probe) {
-                    self.load_probe(&info, probe, now);
+                let is_meant = only.as_ref().is_none_or(|only| only.contains(&probe.group.name));
+                if is_meant && !is_in(&info, probe) && !self.is_under_way(domid, probe) {
+                    self.load_probe(&info, probe, again, now);
                 }
             }
         }
     }
 
-    fn load_probe(&mut self, info: &GuestInfo, probe: &Probe, now: Instant) {
+    fn load_probe(&mut self, info: &GuestInfo, probe: &Probe, again: bool, now: Instant) {
         let group = probe.group.name.clone();
         let kernel = info.kernel_release.clone().unwrap_or_else(|| "unknown".into());
         let directories = self.directories.clone();
@@ -109,7 +135,7 @@ impl Desk {
         let job = self.images.prepare(origin, self.image_bytes);
         let what = What::Load { args: probe.args.clone(), module: group, bytes: 0 };
         let order = Order {
-            by: By::Rule(Arc::new(probe.clone())),
+            by: By::Rule { probe: Arc::new(probe.clone()), again },
             domid: info.domid,
             uuid: info.uuid,
             guest: view::guest_ref(info),
@@ -120,8 +146,8 @@ impl Desk {
         self.preparing.insert(job, order);
     }
 
-    /// How it went with a probe.
-    pub(super) fn probed(&mut self, domid: DomId, probe: &Probe, result: Result<Done, Failure>) {
+    /// How it went with a probe; `again`: it was told of before that the guest had no time.
+    pub(super) fn probed(&mut self, domid: DomId, probe: &Probe, again: bool, result: Result<Done, Failure>) {
         let Some(seen) = self.probing.0.get_mut(&domid) else { return };
         let group = &probe.group.name;
         seen.others.remove(group);
@@ -135,12 +161,19 @@ impl Desk {
             Err(Failure { kind: ErrorKind::GuestGone | ErrorKind::NotAttached, .. })
             | Err(Failure { kind: ErrorKind::Interrupted | ErrorKind::OutcomeUnknown, .. }) => {}
             Err(failure) => {
+                let may_pass = failures::may_pass(&failure);
+                if may_pass {
+                    seen.is_late(group);
+                }
                 let remedy = failure.remedy.as_ref().map_or(String::new(), |remedy| format!("; {remedy}"));
                 let why = format!("{}{remedy}", failure.message);
-                let cause = format!("a rule wants the probes {group} in it: {}", printable(&failure.message));
-                let report = Report::seen(Kind::ProbeLost, cause, Moment::now());
-                self.events.note(domid, Note::Seen(report.about(format!("probe={group}"))));
                 seen.failed.insert(group.clone(), why);
+                if !(again && may_pass) {
+                    let message = printable(&failure.message);
+                    let cause = format!("a rule wants the probes {group} in it: {message}");
+                    let report = Report::seen(Kind::ProbeLost, cause, Moment::now());
+                    self.events.note(domid, Note::Seen(report.about(format!("probe={group}"))));
+                }
             }
         }
     }
@@ -165,7 +198,8 @@ impl Desk {
 
     fn is_under_way(&self, domid: DomId, probe: &Probe) -> bool {
         let orders = self.preparing.values().chain(self.running.values());
-        let is_of_it = |by: &By| matches!(by, By::Rule(other) if other.group.name == probe.group.name);
+        let is_of_it =
+            |by: &By| matches!(by, By::Rule { probe: other, .. } if other.group.name == probe.group.name);
         orders.filter(|order| order.is_for(domid)).any(|order| is_of_it(&order.by))
     }
 }
