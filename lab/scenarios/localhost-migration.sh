@@ -20,7 +20,7 @@ expect_equal "the parameter in the guest" "$(guest g1 'cat /sys/module/answer/pa
 expect_status 0 vesper rmmod g1 answer
 check_works g1
 note "with a load under way"
-vesper insmod g1 $KO/slowinit.ko seconds=10 > $OUT 2>&1 &
+vesper insmod g1 $KO/slowinit.ko seconds=30 > $OUT 2>&1 &
 client=$!
 sleep 2
 round
@@ -29,6 +29,6 @@ status=$?
 cat $OUT
 [ $status -ne 0 ] || fail "the command of a guest that went away ended well"
 listed() { vesper list --json | grep -q '"slowinit"'; }
-wait_for 60 "the late module in the list" listed
+wait_for 90 "the late module in the list" listed
 expect_status 0 vesper rmmod g1 slowinit
 check_works g1

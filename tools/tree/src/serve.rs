@@ -45,7 +45,7 @@ impl Files {
             Node::Buffer(number, buffer) => {
                 let shown = self.table().channel(number)?;
                 let reader = shown.channel.reader_of(buffer, Start::Oldest)?;
-                Some(File::Buffer { channel: shown.channel.clone(), buffer, reader: Mutex::new(reader) })
+                Some(File::buffer(&shown.channel, buffer, reader))
             }
             _ => None,
         }

@@ -93,14 +93,15 @@ fn everything_comes_back_and_an_idle_daemon_sleeps() {
     let mut stream = Streamed::begin(world.socket(), &follow("1")).unwrap();
     assert!(stream.until(|stream| stream.has(|frame| matches!(frame, Frame::CaughtUp {}))));
     world.ask(&Request::List {}).unwrap();
-    let mut last = switches();
-    eventually("it comes to rest", || {
-        std::thread::sleep(Duration::from_millis(100));
-        let now = switches();
-        std::mem::replace(&mut last, now) == now
+    // On a busy machine what came before takes a while, and a guest with a channel asks for the time every 10 s.
+    let mut woken = Vec::new();
+    let sleeps = (0..5).any(|_| {
+        let before = switches();
+        std::thread::sleep(Duration::from_secs(2));
+        woken.push(switches() - before);
+        woken.ends_with(&[0])
     });
-    std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(switches(), last, "something woke it");
+    assert!(sleeps, "something woke it, in 2 s each: {woken:?}");
 
     for (domid, guest) in (1..=4).zip(guests) {
         world.destroy(domid, Some(guest));

@@ -244,7 +244,7 @@ fn once(hook: String, event: &Event) -> String {
     }
 }
 
-/// What only dom0 says, and the cause, made harmless; everything else is in the document.
+/// What only dom0 says; everything else is in the document.
 fn variables(event: &Event, again: bool) -> Vec<(&'static str, String)> {
     vec![
         ("VESPER_EVENT", event.event.to_string()),
@@ -256,18 +256,9 @@ fn variables(event: &Event, again: bool) -> Vec<(&'static str, String)> {
         ("VESPER_UUID", event.guest.uuid.clone()),
         ("VESPER_FAILED", event.failed.map_or("", Failed::name).to_owned()),
         ("VESPER_SERVICE", event.service.clone().unwrap_or_default()),
-        ("VESPER_CAUSE", harmless(&event.cause)),
         ("VESPER_BOOT_ID", event.boot_id.clone().unwrap_or_default()),
         ("VESPER_AGAIN", u8::from(again).to_string()),
     ]
-}
-
-/// Guest text of which no shell makes anything, even where somebody forgot the quotes: letters, digits and a few signs. Quotes
-/// are left out, anything else is `_`.
-fn harmless(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || " ._,:=/+@%".contains(c);
-    let kept = text.chars().filter(|c| *c != '"').enumerate();
-    kept.map(|(at, c)| if plain(c) || (c == '-' && at > 0) { c } else { '_' }).collect()
 }
 
 fn label(guest: &GuestRef) -> String {
