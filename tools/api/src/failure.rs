@@ -46,7 +46,7 @@ pub enum ErrorKind {
     TimedOut,
     /// The time limit passed and no frontend has answered: the module vesper_front is not loaded in the guest.
     NoFrontend,
-    /// The caller is neither root nor in the daemon's group.
+    /// The caller has not the right to this, or the module is none that may be loaded. Nothing was done.
     NotPermitted,
     /// The device was stopped because the guest broke the protocol.
     DeviceStopped,

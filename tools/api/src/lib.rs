@@ -9,6 +9,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`request`] | what can be asked |
+//! | [`right`] | what a client may do |
 //! | [`reply`] | what is answered |
 //! | [`alive`] | whether a guest is alive |
 //! | [`channel`] | what guests share to be read |
@@ -29,6 +30,7 @@ pub mod line;
 pub mod local;
 pub mod reply;
 pub mod request;
+pub mod right;
 pub mod text;
 
 pub use alive::{Alive, Because, Fault, ModuleState};
@@ -40,6 +42,7 @@ pub use line::{LineError, from_line, to_line};
 pub use local::{Checked, Probe, Probed, Probes, Recorded};
 pub use reply::{Attached, Detached, Done, EventsFollow, Guests, Loaded, Reply, Streaming, Unloaded};
 pub use request::Request;
+pub use right::Right;
 pub use text::printable;
 
 /// Where vesperd listens unless told otherwise.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Since;
+use crate::{Right, Since};
 
 /// One request. `dom` is a domid when it is all digits, else a name or a UUID.
 ///
@@ -124,6 +124,20 @@ impl Request {
             Self::Stream { .. } => "stream",
             Self::Events { .. } => "events",
             Self::Alive { .. } => "alive",
+        }
+    }
+
+    /// The right that it needs. Each kind of request has one.
+    pub fn right(&self) -> Right {
+        match self {
+            Self::List {}
+            | Self::Status { .. }
+            | Self::Channels { .. }
+            | Self::Stream { .. }
+            | Self::Alive { .. } => Right::Read,
+            Self::Events { .. } => Right::Events,
+            Self::Insmod { .. } | Self::Rmmod { .. } => Right::Inject,
+            Self::Attach { .. } | Self::Detach { .. } => Right::Configure,
         }
     }
 

@@ -7,6 +7,7 @@
 //! | `lib.rs` | the file, and its smaller sections |
 //! | `guests` | which guests are meant, by name and UUID |
 //! | `listener`, `events` | these sections |
+//! | `rights`, `inject` | who may do what, and which modules may be loaded |
 //! | [`rules`] | `[[rule]]`: what goes into which guest, and what makes it failed |
 //! | `place`, `error` | where something is wrong, and what to do about it |
 //!
@@ -15,8 +16,10 @@
 mod error;
 mod events;
 mod guests;
+mod inject;
 mod listener;
 mod place;
+mod rights;
 pub mod rules;
 #[cfg(test)]
 mod tests;
@@ -29,8 +32,10 @@ use std::time::Duration;
 pub use error::ConfigError;
 pub use events::Events;
 pub use guests::AttachRule;
+pub use inject::{Digest, Inject, NoDigest};
 pub use listener::Listener;
 use place::Place;
+pub use rights::Rights;
 pub use rules::Rules;
 use serde::Deserialize;
 use toml::Spanned;
@@ -41,8 +46,10 @@ pub const PATH: &str = vesper_api::CONFIG;
 /// What the daemon was told.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Members of this group may use the socket, as root may.
-    pub group: String,
+    /// Who may do what at the socket, beside root.
+    pub rights: Rights,
+    /// Which modules may be loaded.
+    pub inject: Inject,
     /// Where the socket is made.
     pub socket: PathBuf,
     /// Most bytes of a module image, before and after decompression.
@@ -71,6 +78,8 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 struct File {
     group: Spanned<String>,
+    rights: rights::Section,
+    inject: inject::Section,
     limits: Limits,
     attach: guests::Section,
     listener: listener::Section,
@@ -104,6 +113,8 @@ impl Default for File {
     fn default() -> Self {
         Self {
             group: unplaced("vesper".into()),
+            rights: rights::Section::default(),
+            inject: inject::Section::default(),
             limits: Limits::default(),
             attach: guests::Section::default(),
             listener: listener::Section::default(),
@@ -158,13 +169,7 @@ impl Config {
         let place = Place { path, text };
         let file: File = toml::from_str(text).map_err(|error| place.refused(&error))?;
         let limits = &file.limits;
-        if file.group.get_ref().is_empty() {
-            return Err(place.wrong(
-                file.group.span().start,
-                "group: a name is wanted",
-                "name a group of this machine, or leave the key out for \"vesper\"",
-            ));
-        }
+        let rights = file.rights.check(&file.group, &place)?;
         let runtime = place.absolute(&file.directories.runtime, "directories.runtime")?;
         let probes = &file.directories.probes;
         let probes = probes.iter().map(|dir| place.absolute(dir, "directories.probes"));
@@ -182,7 +187,8 @@ impl Config {
             return Err(place.wrong(span.start, message, remedy));
         }
         Ok(Self {
-            group: file.group.get_ref().clone(),
+            rights,
+            inject: file.inject.check(&place)?,
             socket: runtime.join("vesperd.sock"),
             image_bytes: image_bytes as u64,
             waiting_bytes: waiting_bytes as u64,
@@ -204,7 +210,7 @@ impl Config {
     /// What a daemon that began with another configuration takes up only when it is restarted, of what differs.
     pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
         let differs = [
-            ("group", self.group != other.group),
+            ("group or [rights]", self.rights != other.rights),
             ("directories.runtime", self.socket != other.socket),
             ("limits.queue_length", self.queue_length != other.queue_length),
             ("limits.connections", self.connections != other.connections),

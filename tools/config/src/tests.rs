@@ -8,7 +8,8 @@ use super::*;
 #[test]
 fn an_empty_file_means_the_defaults() {
     let config = Config::default();
-    assert_eq!(config.group, "vesper");
+    assert_eq!(config.rights, Rights::of("vesper"));
+    assert_eq!(config.inject, Inject::default());
     assert_eq!(config.socket, Path::new(vesper_api::SOCKET));
     assert_eq!(config.image_bytes, 64 << 20);
     assert_eq!(config.timeout, Duration::from_secs(30));
@@ -30,6 +31,11 @@ fn the_shipped_file_is_the_default() {
     assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
     for key in [
         "group",
+        "read",
+        "events",
+        "inject",
+        "configure",
+        "digests",
         "image_bytes",
         "waiting_bytes",
         "queue_length",
@@ -64,8 +70,13 @@ fn the_examples_are_taken() {
     let shipped = include_str!("../../vesperd/dist/vesper.toml");
     let rules = shipped.lines().skip_while(|line| *line != "# [[rule]]");
     let shipped: Vec<_> = rules.filter_map(|line| line.strip_prefix("# ")).collect();
-    let book = include_str!("../../../docs/config.md").split("```toml\n").nth(1).unwrap();
-    for text in [shipped.join("\n").as_str(), book.split("```").next().unwrap()] {
+    let book = include_str!("../../../docs/config.md").split("```toml\n").skip(1);
+    let book: Vec<_> = book.map(|text| text.split("```").next().unwrap()).collect();
+    for text in &book {
+        Config::parse("f", text).unwrap();
+    }
+    let rules = book.iter().find(|text| text.contains("[[rule]]")).unwrap();
+    for text in [shipped.join("\n").as_str(), rules] {
         let config = Config::parse("f", text).unwrap();
         assert_eq!(config.rules.probes("web1", Uuid([0; 16])).len(), 4, "{text}");
     }
@@ -77,8 +88,27 @@ fn what_is_wrong_is_told_with_line_and_column() {
         ("group = 3", "f:1:9: invalid type: integer `3`, expected a string"),
         ("group = \"\"", "f:1:9: group: a name is wanted"),
         (
+            "group = \"ops\"\n[rights]\nread = \"\"",
+            "f:3:8: rights.read: a name is wanted; name a group of this machine, or leave the key out for \"ops\"",
+        ),
+        ("[rights]\ninject = [\"a\"]", "f:2:10: invalid type: sequence, expected a string"),
+        (
+            "[rights]\nwrite = \"a\"",
+            "f:2:1: unknown field `write`, expected one of `read`, `events`, `inject`, `configure`",
+        ),
+        ("[inject]\ndirectories = [\"/a\", \"b\"]", "f:2:22: inject.directories: an absolute path is wanted"),
+        ("[inject]\ndirectories = \"/a\"", "f:2:15: invalid type: string \"/a\", expected a sequence"),
+        (
+            "[inject]\ndigests = [\"abc\"]",
+            "f:2:12: inject.digests: \"abc\" is no digest; write \"sha256:\" and 64 hexadecimal digits",
+        ),
+        (
+            "[inject]\nsigners = [\"a\"]",
+            "f:2:1: unknown field `signers`, expected `directories` or `digests`",
+        ),
+        (
             "\n\ngruop = \"vesper\"",
-            "f:3:1: unknown field `gruop`, expected one of `group`, `limits`, `attach`, `listener`, `events`, `directories`, `rule`",
+            "f:3:1: unknown field `gruop`, expected one of `group`, `rights`, `inject`, `limits`, `attach`, `listener`, `events`, `directories`, `rule`",
         ),
         ("[limits]\nimage_bites = 1", "f:2:1: unknown field `image_bites`"),
         ("[limits]\n  image_bytes = 0", "f:2:17: limits.image_bytes: 0 is not between 1 and 1073741824"),
@@ -121,6 +151,28 @@ fn what_is_wrong_is_told_with_line_and_column() {
     for (text, wanted) in table {
         let said = Config::parse("f", text).expect_err(text).to_string();
         assert!(said.starts_with(wanted), "{text:?}\n  said   {said}\n  wanted {wanted}");
+    }
+}
+
+#[test]
+fn a_right_without_a_group_of_its_own_has_the_group_for_all() {
+    use vesper_api::Right;
+
+    let rights = Config::parse("f", "group = \"ops\"\n[rights]\ninject = \"loaders\"").unwrap().rights;
+    let groups = Right::ALL.map(|right| rights.group(right));
+    assert_eq!(groups, ["ops", "ops", "loaders", "ops"]);
+}
+
+#[test]
+fn a_digest_is_all_of_its_digits() {
+    let text = format!("sha256:{}", "0aF".repeat(22).split_off(2));
+    let digest: Digest = text.parse().unwrap();
+    assert_eq!(digest.to_string(), text.to_lowercase());
+    let [long, short] = [format!("{text}0"), text[..70].to_owned()];
+    let signed = format!("sha256:+{}", &text[8..]);
+    let other = text.replace("sha256", "sha512");
+    for wrong in [&long, &short, &signed, &other, &text[7..].to_owned(), &"sha256:ü".repeat(9)] {
+        assert!(wrong.parse::<Digest>().is_err(), "{wrong}");
     }
 }
 

@@ -15,6 +15,7 @@ use std::process::{Command, Output, Stdio};
 use support::{VERMAGIC, World, eventually, module};
 use vesper_api::{Done, ErrorKind, Reply};
 use vesper_xenfront::loopback::{Reaction, Work};
+use vesperd::config::Rights;
 
 /// What a run of the command showed.
 struct Run {
@@ -276,13 +277,71 @@ fn a_user_who_may_not_is_status_6() {
         run.err
     } else {
         // The other way round: a daemon with no group but root's own.
-        let other = World::with(|config| config.group = "no-such-group".into());
+        let other = World::with(|config| config.rights = Rights::of("no-such-group"));
         let run = vesper(&other, &["list"]);
         assert_eq!(run.status, 6, "{}", run.err);
         run.err
     };
     assert!(failure.contains("group") && failure.contains("adduser"), "{failure}");
     assert_eq!(ErrorKind::NotPermitted.exit_status(), 6);
+}
+
+/// A user with the right to read and no other, over a socket that is open to all. Only root can become one.
+#[test]
+fn a_user_may_what_his_group_may() {
+    if !nix::unistd::getuid().is_root() {
+        return println!("not tried: only root can become another user");
+    }
+    // By what the machine calls the group 65534.
+    let groups = fs::read_to_string("/etc/group").unwrap();
+    let nobodies =
+        groups.lines().find(|line| line.split(':').nth(2) == Some("65534")).expect("nobody's group");
+    let nobodies = nobodies.split(':').next().unwrap();
+    let world = World::with(|config| {
+        let text = format!("group = \"root\"\n[rights]\nread = \"{nobodies}\"");
+        config.rights = vesperd::Config::parse("f", &text).unwrap().rights;
+    });
+    let guest = world.add_attached(1);
+    world.module("answer");
+    let program = world.dir.path().join("vesper");
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_vesper")).arg(&program).status().unwrap();
+    assert!(copied.success());
+    fs::set_permissions(world.dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let run = |uid: u32, gid: u32, args: &[&str]| -> Run {
+        let mut command = Command::new(&program);
+        command.args(args).arg("--socket").arg(world.socket()).current_dir(world.dir.path());
+        command.uid(uid).gid(gid).output().unwrap().into()
+    };
+    for args in [&["list"][..], &["status", "1"], &["channels", "1"], &["tail", "1"], &["alive", "1"]] {
+        let run = run(65534, 65534, args);
+        assert_eq!(run.status, 0, "{args:?}: {}", run.err);
+    }
+    for (args, right) in [
+        (&["insmod", "1", "answer.ko"][..], "inject"),
+        (&["rmmod", "1", "answer"], "inject"),
+        (&["attach", "1"], "configure"),
+        (&["detach", "1"], "configure"),
+        (&["events"], "events"),
+    ] {
+        let run = run(65534, 65534, args);
+        assert_eq!(run.status, 6, "{args:?}: {}", run.err);
+        for text in [
+            format!("{} needs the right {right}; user 65534 is neither root", args[0]),
+            "adduser USER root".into(),
+        ] {
+            assert!(run.err.contains(&text), "{text} is not in {}", run.err);
+        }
+    }
+    // Neither the one nor the other group.
+    let stranger = run(65533, 65533, &["list"]);
+    assert_eq!(stranger.status, 6, "{}", stranger.err);
+    let wanted = format!("user 65533 is neither root nor in one of the groups {}", {
+        let mut both = [nobodies, "root"];
+        both.sort_unstable();
+        both.join(", ")
+    });
+    assert!(stranger.err.contains(&wanted), "{}", stranger.err);
+    assert!(guest.kernel().work().is_empty());
 }
 
 #[test]

@@ -14,9 +14,10 @@ use vesper_relay_mirror::Start;
 
 use crate::closer::{Closer, Foreign};
 use crate::connection::{Connection, Line};
-use crate::desk::{Desk, Notice, Response, Told, add_words};
+use crate::desk::{Caller, Desk, Notice, Response, Told, add_words};
 use crate::events::Feed;
 use crate::peer::Peer;
+use crate::rights::Rights;
 use crate::seats::{self, Full};
 use crate::streams::{Stream, Turn};
 use crate::view;
@@ -37,24 +38,16 @@ pub(crate) struct Clients {
     feeds: HashMap<ClientId, Feed>,
     next: ClientId,
     limit: usize,
-    group: Option<u32>,
-    group_name: String,
+    rights: Rights,
     closer: Closer,
 }
 
 impl Clients {
     /// No clients yet. Their numbers start at `first`; smaller ones are free for other descriptors of the same epoll.
-    pub(crate) fn new(
-        first: ClientId,
-        limit: usize,
-        group: Option<u32>,
-        group_name: &str,
-        closer: Closer,
-    ) -> Self {
-        let group_name = group_name.to_owned();
+    pub(crate) fn new(first: ClientId, limit: usize, rights: Rights, closer: Closer) -> Self {
         let (connections, streams, readers) = (HashMap::new(), HashMap::new(), BTreeSet::new());
         let feeds = HashMap::new();
-        Self { connections, streams, readers, feeds, next: first, limit, group, group_name, closer }
+        Self { connections, streams, readers, feeds, next: first, limit, rights, closer }
     }
 
     /// Takes a new connection in, or tells it why not.
@@ -62,16 +55,9 @@ impl Clients {
         // Whatever has been passed through it already is closed with it.
         let stream = Foreign::new(stream, &self.closer);
         let peer = Peer::of(&*stream)?;
-        let refusal = if !peer.is_permitted(self.group) {
-            log::warn!("process {} of user {} is not permitted to use the socket", peer.pid, peer.uid);
-            let message = format!("user {} is neither root nor in the group {}", peer.uid, self.group_name);
-            Some(Failure::new(ErrorKind::NotPermitted, message).remedy(format!(
-                "run it as root, or add the user to the group: adduser USER {}",
-                self.group_name
-            )))
-        } else {
+        let refusal = self.rights.welcome(&peer).and_then(|()| {
             let taken = self.connections.values().map(|(connection, _)| connection.peer.uid);
-            seats::find(self.limit, peer.uid, taken).err().map(|full| {
+            seats::find(self.limit, peer.uid, taken).map_err(|full| {
                 let message = match full {
                     Full::All(taken) => format!("{taken} clients are connected already, no more are taken"),
                     Full::User(taken) => {
@@ -82,9 +68,9 @@ impl Clients {
                     "try again when other commands have ended, or raise limits.connections in /etc/vesper/vesper.toml",
                 )
             })
-        };
-        let mut connection = Connection::new(stream, peer, self.closer.clone());
-        if let Some(failure) = refusal {
+        });
+        let mut connection = Connection::new(stream, peer.into(), self.closer.clone());
+        if let Err(failure) = refusal {
             // One attempt: a reply as short as this fits into an empty socket buffer.
             connection.answer(&Reply::from(Err(failure)));
             return connection.flush();
@@ -228,7 +214,9 @@ impl Clients {
             match connection.next_line() {
                 Line::Whole(line) => {
                     connection.busy = true;
-                    match desk.request(id, &line, || connection.take_descriptor()) {
+                    let peer = connection.peer.clone();
+                    let caller = Caller { id, peer: &peer, rights: &self.rights };
+                    match desk.request(caller, &line, || connection.take_descriptor()) {
                         Response::Later => {}
                         Response::Reply(reply) => connection.answer(&reply),
                         Response::Stream(reply, stream) => {

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use nix::sys::epoll::EpollFlags;
 use vesper_api::{MAX_LINE, Reply};
@@ -35,7 +36,7 @@ pub(crate) enum Line {
 pub(crate) struct Connection {
     stream: Foreign<UnixStream>,
     closer: Closer,
-    pub(crate) peer: Peer,
+    pub(crate) peer: Arc<Peer>,
     inbox: Vec<u8>,
     descriptors: VecDeque<Foreign<OwnedFd>>,
     /// At most one reply, since the next request is only looked at when it has been sent.
@@ -50,7 +51,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: Foreign<UnixStream>, peer: Peer, closer: Closer) -> Self {
+    pub(crate) fn new(stream: Foreign<UnixStream>, peer: Arc<Peer>, closer: Closer) -> Self {
         Self {
             stream,
             closer,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::{io, iter};
@@ -13,9 +14,11 @@ use nix::fcntl::OFlag;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use vesper_action::image::{self, ImageError, ModuleImage};
 use vesper_api::Failure;
+use vesper_config::{Digest, Inject};
 use vesper_probes::Directories;
 
 use crate::closer::Foreign;
+use crate::policy::{self, NotAdmitted};
 
 /// Why a descriptor gives no image.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +29,8 @@ pub(crate) enum FileError {
     Read(#[from] io::Error),
     #[error(transparent)]
     Image(#[from] ImageError),
+    #[error("{0}")]
+    NotAdmitted(NotAdmitted, String),
     /// No module was found.
     #[error("{0}")]
     NoBuild(Box<Failure>),
@@ -37,7 +42,16 @@ pub(crate) type JobId = u64;
 struct Job {
     id: JobId,
     from: Origin,
-    limit: u64,
+    terms: Terms,
+}
+
+/// What an image must keep to.
+#[derive(Clone)]
+pub(crate) struct Terms {
+    /// Most bytes.
+    pub(crate) limit: u64,
+    /// Which are admitted.
+    pub(crate) inject: Arc<Inject>,
 }
 
 /// Where an image comes from.
@@ -58,6 +72,10 @@ pub(crate) enum Origin {
 /// A finished job.
 pub(crate) struct Prepared {
     pub(crate) id: JobId,
+    /// Where it was found, if it was looked for.
+    pub(crate) path: Option<PathBuf>,
+    /// Of the file as it is, also if it is refused; `None` if it could not be read.
+    pub(crate) digest: Option<Digest>,
     pub(crate) image: Result<ModuleImage, FileError>,
 }
 
@@ -106,21 +124,26 @@ impl Images {
         let (finished, done) = mpsc::channel();
         let bell = wake.clone();
         thread::Builder::new().name("images".into()).spawn(move || {
-            let tell = |id, image| {
-                let is_heard = finished.send(Prepared { id, image }).is_ok();
+            let tell = |prepared| {
+                let is_heard = finished.send(prepared).is_ok();
                 // It fails only when the counter is at its end, and then the loop is awake anyway.
                 let _ = bell.write(1);
                 is_heard
             };
-            while let Some(Job { id, from, limit }) = todo.next() {
+            while let Some(Job { id, from, terms }) = todo.next() {
+                let mut digest = None;
                 let is_heard = match from {
                     Origin::Client(file) => {
                         // Closed at the end, so that the loop is woken before who closes it.
                         let file = file.map(File::from);
-                        tell(id, take(&file, limit))
+                        let image = take(&file, &terms, &mut digest);
+                        tell(Prepared { id, path: None, digest, image })
                     }
                     Origin::Probes { directories, kernel, group } => {
-                        tell(id, find(&directories, &kernel, &group).and_then(|file| take(&file, limit)))
+                        let path = find(&directories, &kernel, &group);
+                        let found = path.as_ref().ok().cloned();
+                        let image = path.and_then(|path| take(&open(&path)?, &terms, &mut digest));
+                        tell(Prepared { id, path: found, digest, image })
                     }
                 };
                 if !is_heard {
@@ -132,10 +155,10 @@ impl Images {
     }
 
     /// Hands a job over.
-    pub(crate) fn prepare(&mut self, from: Origin, limit: u64) -> JobId {
+    pub(crate) fn prepare(&mut self, from: Origin, terms: Terms) -> JobId {
         let id = self.next;
         self.next += 1;
-        self.queue.lock().jobs.push_back(Job { id, from, limit });
+        self.queue.lock().jobs.push_back(Job { id, from, terms });
         self.queue.changed.notify_one();
         id
     }
@@ -172,14 +195,19 @@ impl AsFd for Images {
 }
 
 /// The file of a probe module.
-fn find(directories: &Directories, kernel: &str, group: &str) -> Result<File, FileError> {
-    let file = directories.find(kernel, group).map_err(|failure| FileError::NoBuild(Box::new(failure)))?;
-    // Not blocking, in case it is a pipe by now.
-    Ok(OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(file)?)
+fn find(directories: &Directories, kernel: &str, group: &str) -> Result<PathBuf, FileError> {
+    directories.find(kernel, group).map_err(|failure| FileError::NoBuild(Box::new(failure)))
+}
+
+/// Not blocking, in case it is a pipe by now.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)
 }
 
 /// The image of a file, copied before anything is looked at: what changes in the file later changes nothing here.
-fn take(file: &File, limit: u64) -> Result<ModuleImage, FileError> {
+fn take(file: &File, terms: &Terms, digest: &mut Option<Digest>) -> Result<ModuleImage, FileError> {
+    let Terms { limit, inject } = terms;
+    let limit = *limit;
     let metadata = file.metadata()?;
     let kind = metadata.file_type();
     if !kind.is_file() {
@@ -199,6 +227,12 @@ fn take(file: &File, limit: u64) -> Result<ModuleImage, FileError> {
     let read = read(file, Arc::get_mut(&mut bytes).expect("it was made here and nobody else has it"))?;
     // A file that was cut off meanwhile.
     let bytes = if read < length { bytes[..read].into() } else { bytes };
+    // A file that is too large was not read whole.
+    if bytes.len() as u64 <= limit {
+        let found = *digest.insert(policy::digest(&bytes));
+        policy::admit(inject, &bytes, found)
+            .map_err(|error| FileError::NotAdmitted(error, policy::remedy(inject, found)))?;
+    }
     Ok(image::prepare(bytes, limit)?)
 }
 
@@ -223,8 +257,12 @@ mod tests {
     use super::*;
     use crate::closer::Closer;
 
+    fn terms(limit: u64) -> Terms {
+        Terms { limit, inject: Arc::default() }
+    }
+
     fn said(file: impl Into<OwnedFd>, limit: u64) -> String {
-        take(&File::from(file.into()), limit).unwrap_err().to_string()
+        take(&File::from(file.into()), &terms(limit), &mut None).unwrap_err().to_string()
     }
 
     #[test]
@@ -254,7 +292,7 @@ mod tests {
         // Without its thread, so that all of them wait.
         let mut images = Images { queue: queue.clone(), done: mpsc::channel().1, wake, next: 1 };
         let jobs: Vec<_> = std::iter::repeat_with(|| tempfile::tempfile().unwrap())
-            .map(|file| images.prepare(Origin::Client(Foreign::new(file.into(), &closer)), 10))
+            .map(|file| images.prepare(Origin::Client(Foreign::new(file.into(), &closer)), terms(10)))
             .take(3)
             .collect();
         images.forget(jobs[1]);

@@ -18,14 +18,15 @@
 //! | [`server`] | the loop |
 //! | `clients`, `connection`, `passed` | connections: lines and descriptors in, replies out |
 //! | `closer` | the thread that closes what clients passed |
-//! | [`socket`], [`peer`], `seats` | the listening socket, who may use it, and how many of them |
+//! | [`socket`], [`peer`], `rights`, `seats` | the listening socket, who may do what, and how many of them |
 //! | `desk` | requests, and what becomes of them |
 //! | `resolve`, `view`, `failures` | from a guest's name to the guest; from the backend's words to the API's |
 //! | `streams` | what guests record, on its way to clients |
 //! | `events` | the thread that makes events of what happens |
 //! | `hooks` | programs that act on events |
 //! | `saver` | the thread that saves what guests recorded last |
-//! | `images` | the worker thread for module images |
+//! | `images`, `policy` | the worker thread for module images, and which may be loaded |
+//! | `owner` | whether a file is root's |
 //! | [`logging`] | the journal |
 
 mod clients;
@@ -38,9 +39,12 @@ mod files;
 mod hooks;
 mod images;
 pub mod logging;
+mod owner;
 mod passed;
 pub mod peer;
+mod policy;
 mod resolve;
+mod rights;
 mod saver;
 mod seats;
 pub mod server;

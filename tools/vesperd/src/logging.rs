@@ -9,6 +9,9 @@ use std::os::fd::AsFd;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+/// Target of messages that are more than information: an injection and its outcome.
+pub const NOTICE: &str = "notice";
+
 struct Stderr {
     journal: bool,
 }
@@ -20,7 +23,7 @@ impl Log for Stderr {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            let line = line(self.journal, record.level(), &record.args().to_string());
+            let line = line(self.journal, record.level(), record.target(), &record.args().to_string());
             // There is nobody left to tell if this fails.
             let _ = std::io::stderr().lock().write_all(line.as_bytes());
         }
@@ -30,11 +33,12 @@ impl Log for Stderr {
 }
 
 /// One line. Text from elsewhere cannot make a second one, nor reach a terminal as a command.
-fn line(journal: bool, level: Level, message: &str) -> String {
+fn line(journal: bool, level: Level, target: &str, message: &str) -> String {
     let message = vesper_api::printable(message);
     let (priority, word) = match level {
         Level::Error => (3, "error: "),
         Level::Warn => (4, "warning: "),
+        Level::Info if target == NOTICE => (5, ""),
         Level::Info => (6, ""),
         Level::Debug | Level::Trace => (7, "debug: "),
     };
@@ -64,8 +68,9 @@ mod tests {
 
     #[test]
     fn a_message_is_one_line_with_its_priority() {
-        assert_eq!(line(true, Level::Error, "no xenstore"), "<3>no xenstore\n");
-        assert_eq!(line(true, Level::Info, "a\n<0>b"), "<6>a\\n<0>b\n");
-        assert_eq!(line(false, Level::Warn, "x\u{1b}[2J"), "vesperd: warning: x\\x1b[2J\n");
+        assert_eq!(line(true, Level::Error, "vesperd", "no xenstore"), "<3>no xenstore\n");
+        assert_eq!(line(true, Level::Info, "vesperd", "a\n<0>b"), "<6>a\\n<0>b\n");
+        assert_eq!(line(true, Level::Info, NOTICE, "insmod"), "<5>insmod\n");
+        assert_eq!(line(false, Level::Warn, "vesperd", "x\u{1b}[2J"), "vesperd: warning: x\\x1b[2J\n");
     }
 }

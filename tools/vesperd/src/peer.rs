@@ -2,13 +2,15 @@
 //! Who is at the other end of a connection, as the kernel says, and whether they may be.
 
 use std::os::fd::{AsFd, AsRawFd};
-use std::{fs, io, mem};
+use std::{fmt, fs, io, mem};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 /// Where groups are looked up. The file is read by this code and not by the C library, whose lookup loads shared objects and
 /// so does not work in a static program.
 const GROUPS: &str = "/etc/group";
+/// The same for users.
+const USERS: &str = "/etc/passwd";
 
 /// Most supplementary groups that are looked at: `NGROUPS_MAX`.
 const GROUPS_MAX: usize = 65_536;
@@ -44,6 +46,18 @@ impl Peer {
     /// Root, and the members of the group if there is one.
     pub fn is_permitted(&self, group: Option<u32>) -> bool {
         self.uid == 0 || group.is_some_and(|group| self.gid == group || self.groups.contains(&group))
+    }
+}
+
+/// For the log: `user 1000 (alice), process 4711`. A user that is not in `/etc/passwd` has only the number.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "user {}", self.uid)?;
+        let users = fs::read_to_string(USERS).unwrap_or_default();
+        if let Some(name) = find_user(&users, self.uid) {
+            write!(f, " ({name})")?;
+        }
+        write!(f, ", process {}", self.pid)
     }
 }
 
@@ -95,6 +109,15 @@ fn find_group(file: &str, name: &str) -> Option<u32> {
     })
 }
 
+/// passwd(5): `name:password:UID:…`.
+fn find_user(file: &str, uid: u32) -> Option<&str> {
+    file.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixStream;
@@ -127,5 +150,16 @@ mod tests {
         assert_eq!(find_group(file, "vesper"), Some(70));
         assert_eq!(find_group(file, "vesp"), None);
         assert_eq!(find_group(file, "broken"), None);
+    }
+
+    #[test]
+    fn users_are_found_by_their_number() {
+        let file =
+            "root:x:0:0:root:/root:/bin/sh\nbroken\nalice:x:1000:1000::/home/alice:/bin/sh\nal:x:100:1000\n";
+        assert_eq!(find_user(file, 1000), Some("alice"));
+        assert_eq!(find_user(file, 100), Some("al"));
+        assert_eq!(find_user(file, 1), None);
+        let nobody = Peer { pid: 7, uid: 4_000_000_000, gid: 1, groups: vec![] };
+        assert_eq!(nobody.to_string(), "user 4000000000, process 7");
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use vesper_api::Right;
 use vesper_grant::Host;
 use vesper_xenback::{Backend, Limits};
 use vesper_xenstore::Store;
@@ -19,7 +20,7 @@ use crate::desk::Desk;
 use crate::events::{self, Events};
 use crate::files::Files;
 use crate::hooks::Rules;
-use crate::peer;
+use crate::rights::Rights;
 use crate::saver::{Place, Saver};
 use crate::socket::{Listener, SocketError};
 
@@ -83,12 +84,10 @@ pub fn run(
     mut reload: Reload,
     ready: impl FnOnce(),
 ) -> Result<(), Error> {
-    let group = peer::group_id(&config.group).map_err(os("/etc/group"))?;
-    if group.is_none() {
-        log::warn!("there is no group {}: only root may use the socket", config.group);
-    }
+    let rights = Rights::find(&config.rights).map_err(os("/etc/group"))?;
+    let (readers, told_of_events) = (rights.group(Right::Read), rights.group(Right::Events));
     // First of all, so that a second daemon touches nothing.
-    let listener = Listener::bind(&config.socket, group)?;
+    let listener = Listener::bind(&config.socket, rights.access())?;
     let shared = &config.listener;
     let limits = Limits {
         queue_length: config.queue_length,
@@ -97,17 +96,17 @@ pub fn run(
         ..Limits::default()
     };
     let backend = Backend::new(host, store, limits)?;
-    let place = Place { dir: shared.save_dir.clone(), limit: shared.save_limit, group };
+    let place = Place { dir: shared.save_dir.clone(), limit: shared.save_limit, group: readers };
     let saver = Saver::start(place).map_err(os("the saver thread"))?;
     let told = &config.events;
     let hooks = Rules { dir: told.hooks_dir.clone(), limit: told.hook_timeout, at_once: told.hooks_at_once };
     let (dir, rules) = (told.journal_dir.clone(), config.rules.clone());
-    let place = events::Place { dir, limit: told.journal_limit, group, hooks, rules };
+    let place = events::Place { dir, limit: told.journal_limit, group: told_of_events, hooks, rules };
     let events = Events::start(place).map_err(os("the events thread"))?;
-    let files = Files::mount(shared.tree.as_deref(), group);
+    let files = Files::mount(shared.tree.as_deref(), readers);
     let mut desk = Desk::new(backend, files, saver, events, config).map_err(os("the images thread"))?;
     let closer = Closer::start().map_err(os("the closer thread"))?;
-    let mut clients = Clients::new(FIRST_CLIENT, config.connections, group, &config.group, closer);
+    let mut clients = Clients::new(FIRST_CLIENT, config.connections, rights, closer);
 
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(os("epoll"))?;
     let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);

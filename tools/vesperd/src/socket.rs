@@ -32,6 +32,17 @@ pub enum SocketError {
     },
 }
 
+/// Who may connect, beside root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nobody.
+    Root,
+    /// Members of this group.
+    Group(u32),
+    /// Everybody: who they are is asked later.
+    All,
+}
+
 /// The listening socket. Its file goes when this is dropped.
 #[derive(Debug)]
 pub struct Listener {
@@ -44,11 +55,9 @@ pub struct Listener {
 impl Listener {
     /// Makes directory and socket; a socket that nobody answers on is taken over.
     ///
-    /// With a group the socket is for root and that group, else for root alone.
-    ///
     /// # Errors
     /// [`SocketError::InUse`] if another daemon runs, else what the kernel said.
-    pub fn bind(path: &Path, group: Option<u32>) -> Result<Self, SocketError> {
+    pub fn bind(path: &Path, access: Access) -> Result<Self, SocketError> {
         let os = |what, path: &Path| {
             let path = path.to_owned();
             move |source| SocketError::Os { what, path, source }
@@ -76,7 +85,11 @@ impl Listener {
         let listener = UnixListener::bind(path).map_err(os("cannot make the socket", path))?;
         listener.set_nonblocking(true).map_err(os("cannot set up", path))?;
         // Between bind and here anybody may have connected: each connection's credentials are checked anyway.
-        let mode = if group.is_some() { 0o660 } else { 0o600 };
+        let (group, mode) = match access {
+            Access::Root => (None, 0o600),
+            Access::Group(group) => (Some(group), 0o660),
+            Access::All => (None, 0o666),
+        };
         std::os::unix::fs::chown(path, None, group).map_err(os("cannot change the group of", path))?;
         fs::set_permissions(path, Permissions::from_mode(mode))
             .map_err(os("cannot change the mode of", path))?;
@@ -143,28 +156,31 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/vesper/vesperd.sock");
         let own_group = nix::unistd::getgid().as_raw();
-        let listener = Listener::bind(&path, Some(own_group)).unwrap();
+        let listener = Listener::bind(&path, Access::Group(own_group)).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         assert!(listener.accept().unwrap().is_none());
         let _client = UnixStream::connect(&path).unwrap();
         assert!(listener.accept().unwrap().is_some());
         drop(listener);
         assert!(!path.exists());
-        let alone = Listener::bind(&path, None).unwrap();
+        let alone = Listener::bind(&path, Access::Root).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(alone);
+        let open = Listener::bind(&path, Access::All).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+        drop(open);
     }
 
     #[test]
     fn a_second_daemon_is_refused_and_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vesperd.sock");
-        let first = Listener::bind(&path, None).unwrap();
-        let said = Listener::bind(&path, None).unwrap_err().to_string();
+        let first = Listener::bind(&path, Access::Root).unwrap();
+        let said = Listener::bind(&path, Access::Root).unwrap_err().to_string();
         assert!(said.starts_with("another vesperd is running"), "{said}");
         // Also somebody who knows nothing of the lock file.
         fs::remove_file(path.with_extension("lock")).unwrap();
-        assert!(matches!(Listener::bind(&path, None), Err(SocketError::InUse(_))));
+        assert!(matches!(Listener::bind(&path, Access::Root), Err(SocketError::InUse(_))));
         let _client = UnixStream::connect(&path).unwrap();
         assert!(first.accept().unwrap().is_some(), "the first one is still reached");
     }
@@ -175,9 +191,9 @@ mod tests {
         let path = dir.path().join("vesperd.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "a plain listener leaves its file, as a killed daemon does");
-        drop(Listener::bind(&path, None).unwrap());
+        drop(Listener::bind(&path, Access::Root).unwrap());
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(Listener::bind(&path, None), Err(SocketError::NotASocket(_))));
+        assert!(matches!(Listener::bind(&path, Access::Root), Err(SocketError::NotASocket(_))));
         assert_eq!(fs::read(&path).unwrap(), b"precious");
     }
 }

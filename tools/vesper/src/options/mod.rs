@@ -42,7 +42,8 @@ Exit status, the same for every command:
   3  no such guest or channel, not attached, or the guest went away
   4  the daemon cannot be reached, or was lost midway (outcome unknown)
   5  timed out
-  6  not permitted: you are neither root nor in the group vesper
+  6  not permitted: you are neither root nor in the group that has the right to it, or the module is not one of those that may
+     be loaded
   7  the device was stopped because the guest broke the protocol";
 
 /// Load kernel probe modules into running Xen guests, with no help from their user space, and read what they record.

@@ -14,24 +14,31 @@ use super::Desk;
 use super::order::{Order, What};
 use crate::config::Config;
 use crate::failures;
-use crate::images::{FileError, Prepared};
+use crate::images::{FileError, Prepared, Terms};
 
 impl Desk {
     /// An image has been looked at: it is sent, or refused.
-    pub(super) fn image_ready(&mut self, Prepared { id, image }: Prepared) {
+    pub(super) fn image_ready(&mut self, Prepared { id, path, digest, image }: Prepared) {
         // Not there: its time limit passed meanwhile.
         let Some(mut order) = self.preparing.remove(&id) else { return };
         let now = Instant::now();
+        let What::Load(load) = &mut order.what else {
+            unreachable!("only loads have images");
+        };
+        load.digest = digest;
+        if let Some(path) = path {
+            load.file = path.display().to_string();
+        }
         let image = match self.check(&order, image) {
             Ok(image) => image,
             Err(failure) => return self.answer(&order, Err(failure), now),
         };
-        let What::Load { args, module, bytes } = &mut order.what else {
+        let What::Load(load) = &mut order.what else {
             unreachable!("only loads have images");
         };
-        *module = image.name.to_string();
-        *bytes = image.bytes.len() as u64;
-        let args = mem::take(args).into_bytes().into();
+        load.module = image.name.to_string();
+        load.bytes = image.bytes.len() as u64;
+        let args = mem::take(&mut load.args).into_bytes().into();
         let command = Command::Load { name: image.name, image: image.bytes, args };
         let (by, domid) = (order.by.clone(), order.domid);
         if let Err(failure) = self.submit(order, command, now) {
@@ -47,6 +54,9 @@ impl Desk {
         };
         let image = image.map_err(|error| match error {
             FileError::NoBuild(failure) => failure.guest(order.guest.clone()),
+            FileError::NotAdmitted(error, remedy) => {
+                Failure { kind: ErrorKind::NotPermitted, ..refused(&error) }.remedy(remedy)
+            }
             error => refused(&error),
         })?;
         let Some(vermagic) = self.backend.vermagic(order.domid, order.uuid) else {
@@ -64,6 +74,11 @@ impl Desk {
             image.check_for(vermagic).map_err(|error| refused(&error))?;
         }
         Ok(image)
+    }
+
+    /// What an image must keep to from now on.
+    pub(super) fn terms(&self) -> Terms {
+        Terms { limit: self.image_bytes, inject: self.inject.clone() }
     }
 }
 

@@ -23,12 +23,12 @@ use events::Asked;
 use life::Judging;
 use listener::Known;
 pub(crate) use listener::{Notice, add_words};
-use order::{By, Order, What};
+use order::{By, Load, Order, What};
 use probing::Probing;
 use vesper_action::image;
 use vesper_action::{Command, CommandId, ModuleName};
-use vesper_api::{Attached, Done, ErrorKind, Failure, GuestStatus, Guests, Reply, Request};
-use vesper_config::Rules;
+use vesper_api::{Attached, Done, ErrorKind, Failure, GuestStatus, Guests, Reply, Request, Right};
+use vesper_config::{Inject, Rules};
 use vesper_grant::DomId;
 use vesper_probes::Directories;
 use vesper_xenback::{Backend, DeviceState, GuestInfo};
@@ -42,6 +42,8 @@ use crate::events::{Events, Feed};
 use crate::failures::{self, label};
 use crate::files::Files;
 use crate::images::{Images, JobId, Origin};
+use crate::peer::Peer;
+use crate::rights::Rights;
 use crate::saver::Saver;
 use crate::streams::Stream;
 use crate::{resolve, view};
@@ -53,6 +55,14 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
 pub(crate) struct Answer {
     pub(crate) client: ClientId,
     pub(crate) reply: Reply,
+}
+
+/// Who asks.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub(crate) id: ClientId,
+    pub(crate) peer: &'a Peer,
+    pub(crate) rights: &'a Rights,
 }
 
 /// What comes of a request at once.
@@ -91,6 +101,8 @@ pub(crate) struct Desk {
     directories: Arc<Directories>,
     probing: Probing,
     image_bytes: u64,
+    /// Which modules may be loaded.
+    inject: Arc<Inject>,
     waiting_bytes: u64,
     timeout: Duration,
     /// Loads whose image is being prepared.
@@ -127,6 +139,7 @@ impl Desk {
             directories: load::directories(config),
             probing: Probing::default(),
             image_bytes: config.image_bytes,
+            inject: config.inject.clone().into(),
             waiting_bytes: config.waiting_bytes,
             timeout: config.timeout,
             preparing: HashMap::new(),
@@ -171,23 +184,31 @@ impl Desk {
     /// Takes a request. The reply comes at once, or later from [`Desk::run`].
     pub(crate) fn request(
         &mut self,
-        client: ClientId,
+        caller: Caller<'_>,
         line: &[u8],
         descriptor: impl FnOnce() -> Option<Foreign<OwnedFd>>,
     ) -> Response {
-        self.accept(client, line, descriptor).unwrap_or_else(|failure| Response::Reply(Err(failure).into()))
+        self.accept(caller, line, descriptor).unwrap_or_else(|failure| Response::Reply(Err(failure).into()))
     }
 
     fn accept(
         &mut self,
-        client: ClientId,
+        caller: Caller<'_>,
         line: &[u8],
         descriptor: impl FnOnce() -> Option<Foreign<OwnedFd>>,
     ) -> Result<Response, Failure> {
         let request: Request = vesper_api::from_line(line).map_err(|error| {
             Failure::new(ErrorKind::BadRequest, format!("the line is no request: {error}"))
         })?;
+        if let Err(failure) = caller.rights.check(caller.peer, &request) {
+            if let Request::Insmod { .. } = request {
+                // It came with this line and is not one of the next.
+                drop(descriptor());
+            }
+            return Err(failure);
+        }
         let now = Instant::now();
+        let client = caller.id;
         let done = match request {
             Request::List {} => {
                 let guests = self.backend.guests().iter().map(|info| view::guest(info, now)).collect();
@@ -199,7 +220,7 @@ impl Desk {
                 return self.stream(client, &dom, channel, since, follow);
             }
             Request::Events { dom, since, follow } => return self.events(client, dom, since, follow),
-            other => self.order(client, other, descriptor, now)?,
+            other => self.order(caller, other, descriptor, now)?,
         };
         Ok(done.map_or(Response::Later, |done| Response::Reply(Ok(done).into())))
     }
@@ -207,7 +228,7 @@ impl Desk {
     /// A request that is about one guest which is there.
     fn order(
         &mut self,
-        client: ClientId,
+        caller: Caller<'_>,
         request: Request,
         descriptor: impl FnOnce() -> Option<Foreign<OwnedFd>>,
         now: Instant,
@@ -215,11 +236,11 @@ impl Desk {
         // Looked at already while xenstore is asked for the guest's name.
         let image = match request {
             Request::Insmod { .. } => {
-                descriptor().map(|file| self.images.prepare(Origin::Client(file), self.image_bytes))
+                descriptor().map(|file| self.images.prepare(Origin::Client(file), self.terms()))
             }
             _ => None,
         };
-        let ordered = self.order_with(client, request, image, now);
+        let ordered = self.order_with(caller, request, image, now);
         if let (Err(_), Some(job)) = (&ordered, image) {
             self.images.forget(job);
         }
@@ -228,12 +249,17 @@ impl Desk {
 
     fn order_with(
         &mut self,
-        client: ClientId,
+        caller: Caller<'_>,
         request: Request,
         image: Option<JobId>,
         now: Instant,
     ) -> Result<Option<Done>, Failure> {
         let info = resolve::resolve(&self.backend, request.dom().unwrap_or_default())?;
+        // Only what is logged with it needs to know.
+        let who: Arc<str> = match request.right() {
+            Right::Inject => caller.peer.to_string().into(),
+            Right::Read | Right::Events | Right::Configure => "".into(),
+        };
         let order = |what, timeout_ms: Option<u64>| -> Result<Order, Failure> {
             let timeout = timeout_ms.map_or(self.timeout, Duration::from_millis);
             if timeout.is_zero() || timeout > TIMEOUT_MAX {
@@ -241,7 +267,7 @@ impl Desk {
                 return Err(Failure::new(ErrorKind::BadRequest, message));
             }
             let (domid, uuid, guest) = (info.domid, info.uuid, view::guest_ref(&info));
-            let by = By::Client(client);
+            let by = By::Client(caller.id, who.clone());
             Ok(Order { by, domid, uuid, guest, started: now, deadline: now + timeout, what })
         };
         match request {
@@ -277,7 +303,7 @@ impl Desk {
                     Failure::new(ErrorKind::BadRequest, format!("parameters: {error}"))
                         .guest(view::guest_ref(&info))
                 })?;
-                let order = order(What::Load { args, module: file, bytes: 0 }, timeout_ms)?;
+                let order = order(What::Load(Box::new(Load::of(file, args))), timeout_ms)?;
                 let Some(job) = image else {
                     let message = "an insmod line needs the module's file beside it, as a descriptor";
                     return Err(Failure::new(ErrorKind::BadRequest, message));
@@ -323,11 +349,14 @@ impl Desk {
     fn submit(&mut self, order: Order, command: Command, now: Instant) -> Result<(), Failure> {
         let timeout = order.deadline.saturating_duration_since(now);
         if timeout.is_zero() {
-            return Err(order.timed_out(None));
+            let failure = order.timed_out(None);
+            order.log_end(&Err(failure.clone()), now);
+            return Err(failure);
         }
         match self.backend.submit(order.domid, order.uuid, command, timeout) {
             Ok(id) => {
                 log::debug!("command {id}: {}", order.describe());
+                order.log_begin();
                 self.running.insert(id, order);
                 Ok(())
             }
@@ -348,7 +377,7 @@ impl Desk {
         let jobs: Vec<_> = self.preparing.extract_if(|_, order| order.is_of(client)).collect();
         for (job, order) in jobs {
             self.images.forget(job);
-            log::info!("{}: given up, its client went away before anything was sent", order.describe());
+            order.log_given_up();
         }
     }
 
@@ -402,7 +431,7 @@ impl Desk {
 
     fn answer_to(&mut self, by: &By, domid: DomId, result: Result<Done, Failure>) {
         match by {
-            By::Client(client) => self.answer_with(*client, result.into()),
+            By::Client(client, _) => self.answer_with(*client, result.into()),
             By::Rule { probe, again } => self.probed(domid, probe, *again, result),
         }
     }

@@ -4,14 +4,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use vesper_action::Outcome;
+use vesper_action::{ModuleName, Outcome};
 use vesper_api::{Attached, Detached, Done, Errno, ErrorKind, Failure, GuestRef, Loaded, Unloaded};
+use vesper_config::Digest;
 use vesper_config::rules::Probe;
 use vesper_grant::DomId;
 use vesper_xenback::{GuestInfo, Uuid};
 
 use crate::clients::ClientId;
 use crate::failures::{self, label};
+use crate::logging::NOTICE;
 use crate::view;
 
 /// When what a rule wants is tried again.
@@ -22,16 +24,36 @@ const AGAIN: &str = "it is tried again when the guest connects anew, or at: syst
 pub(super) enum What {
     Attach,
     Detach,
-    Load { args: String, module: String, bytes: u64 },
+    Load(Box<Load>),
     Unload { module: String },
     Alive { module: Option<String>, now: bool },
+}
+
+/// A module to load.
+#[derive(Debug)]
+pub(super) struct Load {
+    /// Its file: what a client called it (**client's text**), or where it was found.
+    pub(super) file: String,
+    pub(super) args: String,
+    /// Its name; that of the file until the image has been looked at.
+    pub(super) module: String,
+    /// Of the image.
+    pub(super) bytes: u64,
+    /// Of the file.
+    pub(super) digest: Option<Digest>,
+}
+
+impl Load {
+    pub(super) fn of(file: String, args: String) -> Self {
+        Self { module: file.clone(), file, args, bytes: 0, digest: None }
+    }
 }
 
 /// Who asked.
 #[derive(Clone, Debug)]
 pub(super) enum By {
-    /// A client, which waits for an answer.
-    Client(ClientId),
+    /// A client, which waits for an answer; who that is, for the log.
+    Client(ClientId, Arc<str>),
     /// A rule wants a probe in the guest; once more, after the guest had no time for it.
     Rule { probe: Arc<Probe>, again: bool },
 }
@@ -50,7 +72,7 @@ pub(super) struct Order {
 
 impl Order {
     pub(super) fn is_of(&self, client: ClientId) -> bool {
-        matches!(self.by, By::Client(by) if by == client)
+        matches!(self.by, By::Client(by, _) if by == client)
     }
 
     pub(super) fn is_for(&self, domid: DomId) -> bool {
@@ -79,15 +101,15 @@ impl Order {
         let total_us = now.saturating_duration_since(self.started).as_micros() as u64;
         let guest = self.guest.clone();
         match (&self.what, outcome.result) {
-            (What::Load { module, bytes, .. }, Ok(())) => {
-                let (module, bytes) = (module.clone(), *bytes);
+            (What::Load(load), Ok(())) => {
+                let (module, bytes) = (load.module.clone(), load.bytes);
                 Ok(Done::Loaded(Loaded { guest, module, bytes, kernel_us, total_us, log }))
             }
             (What::Unload { module }, Ok(())) => {
                 Ok(Done::Unloaded(Unloaded { guest, module: module.clone(), kernel_us, total_us, log }))
             }
             (what, Err(failure)) => {
-                let load = matches!(what, What::Load { .. });
+                let load = matches!(what, What::Load(_));
                 let failure = failures::of_command(&failure, &self.guest, self.module(), load);
                 Err(Failure { log, ..failure })
             }
@@ -121,7 +143,7 @@ impl Order {
                 format!("{seconds} s were not enough to see whether {who} is alive"),
             )
             .remedy("ask again, with a longer --timeout"),
-            What::Load { .. } | What::Unload { .. } => {
+            What::Load(_) | What::Unload { .. } => {
                 let message = format!(
                     "{seconds} s had passed before the command could be sent to {who}; it never will be"
                 );
@@ -156,38 +178,44 @@ impl Order {
     /// The module that it is about, or nothing.
     pub(super) fn module(&self) -> &str {
         match &self.what {
-            What::Load { module, .. } | What::Unload { module } => module,
+            What::Load(load) => &load.module,
+            What::Unload { module } => module,
             What::Attach | What::Detach | What::Alive { .. } => "",
         }
     }
 
     /// Bytes of its image, once that is known.
     pub(super) fn image_bytes(&self) -> u64 {
-        if let What::Load { bytes, .. } = self.what { bytes } else { 0 }
+        if let What::Load(load) = &self.what { load.bytes } else { 0 }
     }
 
     /// For the log.
     pub(super) fn describe(&self) -> String {
         let who = label(&self.guest);
-        if let (What::Load { module, .. }, By::Rule { probe, .. }) = (&self.what, &self.by) {
-            return format!("insmod of {module} into {who}, as the rule at {} wants", probe.rule);
-        }
-        match &self.what {
-            What::Attach => format!("attach of {who}"),
-            What::Detach => format!("detach of {who}"),
-            What::Load { module, .. } => format!("insmod of {module} into {who}"),
-            What::Unload { module } => format!("rmmod of {module} from {who}"),
-            What::Alive { .. } => format!("question whether {who} is alive"),
+        // Until a file has been looked at, its name is any text: it cannot pass for more of the line.
+        let module = match self.module() {
+            name if ModuleName::new(name).is_ok() => name.to_owned(),
+            text => format!("{text:?}"),
+        };
+        match (&self.what, &self.by) {
+            (What::Attach, _) => format!("attach of {who}"),
+            (What::Detach, _) => format!("detach of {who}"),
+            (What::Load(_), By::Client(..)) => format!("insmod of {module} into {who}"),
+            (What::Load(_), By::Rule { probe, .. }) => {
+                format!("insmod of {module} into {who}, as the rule at {} wants", probe.rule)
+            }
+            (What::Unload { .. }, _) => format!("rmmod of {module} from {who}"),
+            (What::Alive { .. }, _) => format!("question whether {who} is alive"),
         }
     }
 
     /// One line in the log for each order that ended.
     pub(super) fn log_end(&self, result: &Result<Done, Failure>, now: Instant) {
-        let what = self.describe();
+        let (what, details) = (self.describe(), self.injection().unwrap_or_default());
         match result {
-            Ok(_) => log::info!("{what}: done in {} ms", self.millis(now)),
+            Ok(_) => log::info!(target: self.target(), "{what}: done in {} ms{details}", self.millis(now)),
             Err(failure) if matches!(self.by, By::Rule { .. }) && failures::is_in_already(failure) => {
-                log::info!("{what}: it is in already");
+                log::info!(target: self.target(), "{what}: it is in already{details}");
             }
             Err(failure) => {
                 let meaning = failure
@@ -198,15 +226,53 @@ impl Order {
                 let may_pass = failures::may_pass(failure);
                 let next = if may_pass { "it is tried again after a while" } else { AGAIN };
                 let remedy = match (&self.by, &failure.remedy) {
-                    (By::Client(_), _) => String::new(),
+                    (By::Client(..), _) => String::new(),
                     (By::Rule { .. }, None) => format!("; {next}"),
                     (By::Rule { .. }, Some(remedy)) => format!("; {remedy}; {next}"),
                 };
                 let is_told = may_pass && matches!(self.by, By::Rule { again: true, .. });
                 let level = if is_told { log::Level::Debug } else { log::Level::Warn };
                 let (took, message) = (self.millis(now), &failure.message);
-                log::log!(level, "{what}: failed after {took} ms: {message}{meaning}{remedy}");
+                log::log!(level, "{what}: failed after {took} ms: {message}{meaning}{remedy}{details}");
             }
+        }
+    }
+
+    /// One line in the log when a guest's queue gets an injection: should the daemon end midway, that is known.
+    pub(super) fn log_begin(&self) {
+        if let Some(details) = self.injection() {
+            log::info!("{}: begun{details}", self.describe());
+        }
+    }
+
+    /// Its client went away before anything was sent.
+    pub(super) fn log_given_up(&self) {
+        let details = self.injection().unwrap_or_default();
+        let what = self.describe();
+        log::info!(target: self.target(), "{what}: given up, its client went away before anything was sent{details}");
+    }
+
+    /// Of an injection: who wants it, what exactly goes in, and where.
+    fn injection(&self) -> Option<String> {
+        let by = match &self.by {
+            By::Client(_, who) => who,
+            By::Rule { .. } => "vesperd",
+        };
+        let guest = &self.guest.uuid;
+        match &self.what {
+            What::Load(load) => {
+                let digest = load.digest.map_or_else(|| "no digest".to_owned(), |digest| digest.to_string());
+                Some(format!(" [{by}; file {:?}, {digest}; guest {guest}]", load.file))
+            }
+            What::Unload { .. } => Some(format!(" [{by}; guest {guest}]")),
+            What::Attach | What::Detach | What::Alive { .. } => None,
+        }
+    }
+
+    fn target(&self) -> &'static str {
+        match self.what {
+            What::Load(_) | What::Unload { .. } => NOTICE,
+            What::Attach | What::Detach | What::Alive { .. } => module_path!(),
         }
     }
 

@@ -15,7 +15,7 @@ use vesper_probes::module_names;
 use vesper_stream::Moment;
 use vesper_xenback::{DeviceState, GuestInfo};
 
-use super::order::{By, Order, What};
+use super::order::{By, Load, Order, What};
 use super::{Desk, load};
 use crate::config::Config;
 use crate::events::Note;
@@ -92,6 +92,7 @@ impl Desk {
     pub(crate) fn reload(&mut self, config: &Config, now: Instant) {
         let before = std::mem::replace(&mut self.auto_attach, config.attach.clone());
         (self.image_bytes, self.waiting_bytes) = (config.image_bytes, config.waiting_bytes);
+        self.inject = config.inject.clone().into();
         self.timeout = config.timeout;
         self.rules = config.rules.clone();
         self.directories = load::directories(config);
@@ -132,8 +133,8 @@ impl Desk {
         let kernel = info.kernel_release.clone().unwrap_or_else(|| "unknown".into());
         let directories = self.directories.clone();
         let origin = Origin::Probes { directories, kernel, group: group.clone() };
-        let job = self.images.prepare(origin, self.image_bytes);
-        let what = What::Load { args: probe.args.clone(), module: group, bytes: 0 };
+        let job = self.images.prepare(origin, self.terms());
+        let what = What::Load(Box::new(Load::of(group, probe.args.clone())));
         let order = Order {
             by: By::Rule { probe: Arc::new(probe.clone()), again },
             domid: info.domid,

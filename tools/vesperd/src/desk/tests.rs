@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the desk keeps, which no client can see.
 
+use std::fs::File;
+
 use vesper_grant::loopback::Machine;
 use vesper_xenback::Limits;
 use vesper_xenstore::{MemoryStore, Tx};
 
 use super::*;
+use crate::rights::tests::{apart, user};
 use crate::saver::Place;
 
 /// The desk of a machine with the guest 1, in which nothing answers.
@@ -26,30 +29,96 @@ fn desk() -> Desk {
     desk
 }
 
+/// What becomes of a request of somebody who is in these groups; those of the rights are 70 and so on.
+fn ask(desk: &mut Desk, id: ClientId, groups: &[u32], request: &Request, file: Option<File>) -> Response {
+    let closer = crate::closer::Closer::start().unwrap();
+    let (peer, rights) = (user(groups), apart());
+    let file = file.map(|file| Foreign::new(file.into(), &closer));
+    desk.request(Caller { id, peer: &peer, rights: &rights }, &vesper_api::to_line(request), || file)
+}
+
+/// Of each kind: a request that cannot be in this table, since nobody can have written its right down, does not compile.
+#[test]
+fn each_request_needs_its_right_and_no_other() {
+    let mut desk = desk();
+    // The examples of the book are all kinds; its table says which right each needs.
+    let book = include_str!("../../../../docs/api.md");
+    let requests: Vec<Request> = book
+        .lines()
+        .filter(|line| line.starts_with("{\"request\":"))
+        .map(|line| vesper_api::from_line(line.as_bytes()).unwrap())
+        .collect();
+    let rows = book.lines().skip_while(|line| !line.starts_with("| request | right |")).skip(2);
+    let rows: Vec<[&str; 2]> = rows
+        .map_while(|line| line.strip_prefix("| `")?.split_once("` | `"))
+        .map(|(command, rest)| [command, rest.split('`').next().unwrap()])
+        .collect();
+    assert_eq!(rows.len(), 10);
+    for [command, right] in rows {
+        let of_it: Vec<_> = requests.iter().filter(|request| request.command() == command).collect();
+        assert!(!of_it.is_empty(), "{command} has no example");
+        for request in of_it {
+            assert_eq!(request.right().name(), right, "{command}");
+            let place = Right::ALL.iter().position(|right| *right == request.right()).unwrap() as u32;
+            let others: Vec<_> = (70..74).filter(|group| *group != 70 + place).collect();
+            let Response::Reply(reply) = ask(&mut desk, 16, &others, request, None) else {
+                panic!("{command} is not refused")
+            };
+            let failure = reply.into_result().unwrap_err();
+            assert_eq!(failure.kind, ErrorKind::NotPermitted, "{command}: {}", failure.message);
+            let wanted = format!(
+                "{command} needs the right {right}; user 4000000 is neither root nor in its group may-{right}"
+            );
+            assert_eq!(failure.message, wanted);
+            let remedy = failure.remedy.unwrap();
+            assert!(remedy.contains(&format!("adduser USER may-{right}")), "{remedy}");
+            // With nothing but this right it is looked at.
+            if let Response::Reply(reply) = ask(&mut desk, 16, &[70 + place], request, None) {
+                let refused =
+                    reply.into_result().is_err_and(|failure| failure.kind == ErrorKind::NotPermitted);
+                assert!(!refused, "{command}");
+            }
+        }
+    }
+    assert!(desk.preparing.is_empty() && desk.running.is_empty());
+}
+
+#[test]
+fn the_file_of_a_refused_insmod_is_not_kept_for_the_next() {
+    let mut desk = desk();
+    let insmod = Request::Insmod { dom: "web1".into(), file: "x.ko".into(), args: vec![], timeout_ms: None };
+    let (peer, rights) = (user(&[70]), apart());
+    let mut taken = false;
+    let caller = Caller { id: 16, peer: &peer, rights: &rights };
+    desk.request(caller, &vesper_api::to_line(&insmod), || {
+        taken = true;
+        None
+    });
+    assert!(taken);
+}
+
 #[test]
 fn orders_of_a_client_that_went_away_are_not_kept() {
     let mut desk = desk();
     let attach = Request::Attach { dom: "web1".into(), timeout_ms: Some(86_400_000) };
     for client in [16, 17] {
-        assert!(matches!(desk.request(client, &vesper_api::to_line(&attach), || None), Response::Later));
+        assert!(matches!(ask(&mut desk, client, &[73], &attach, None), Response::Later));
     }
     desk.forget(16);
     let clients: Vec<_> = desk.waiting.iter().map(|order| order.by.clone()).collect();
-    assert!(matches!(clients[..], [By::Client(17)]), "{clients:?}");
+    assert!(matches!(clients[..], [By::Client(17, _)]), "{clients:?}");
 }
 
 /// Whether the guest's device is connected, or will be in a moment, is for the backend to say when the image is ready.
 #[test]
 fn an_image_of_a_client_that_went_away_is_not_kept() {
     let mut desk = desk();
-    let closer = crate::closer::Closer::start().unwrap();
     let insmod = Request::Insmod { dom: "web1".into(), file: "x.ko".into(), args: vec![], timeout_ms: None };
     for client in [16, 17] {
-        let file = Foreign::new(tempfile::tempfile().unwrap().into(), &closer);
-        let response = desk.request(client, &vesper_api::to_line(&insmod), || Some(file));
+        let response = ask(&mut desk, client, &[72], &insmod, Some(tempfile::tempfile().unwrap()));
         assert!(matches!(response, Response::Later));
     }
     desk.forget(16);
     let clients: Vec<_> = desk.preparing.values().map(|order| order.by.clone()).collect();
-    assert!(matches!(clients[..], [By::Client(17)]), "{clients:?}");
+    assert!(matches!(clients[..], [By::Client(17, _)]), "{clients:?}");
 }

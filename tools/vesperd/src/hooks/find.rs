@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use vesper_events::Event;
 
+use crate::owner::others;
+
 /// The directory of those that are run for all that fails.
 const FAILED: &str = "failed";
 
-/// Bits of a mode.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
+/// Of a mode.
 const EXECUTABLE: u32 = 0o111;
 
 /// A hook.
@@ -64,13 +65,4 @@ fn refused(file: &Metadata) -> Option<String> {
         return Some(format!("it is {why}"));
     }
     (file.mode() & EXECUTABLE == 0).then(|| "it is not executable: chmod +x".into())
-}
-
-/// How somebody else has a say in it.
-fn others(file: &Metadata) -> Option<String> {
-    let me = nix::unistd::geteuid().as_raw();
-    if file.uid() != 0 && file.uid() != me {
-        return Some(format!("user {}'s, not root's", file.uid()));
-    }
-    (file.mode() & WRITABLE_BY_OTHERS != 0).then(|| "writable by its group or by others: chmod go-w".into())
 }

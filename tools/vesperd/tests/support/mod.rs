@@ -27,6 +27,7 @@ use vesper_grant::loopback::{LoopGuest, Machine};
 use vesper_xenfront::loopback::{FakeKernel, LoopFrontend};
 use vesper_xenstore::{MemoryStore, Perm, Store, Tx};
 use vesperd::Config;
+use vesperd::config::Rights;
 
 /// vermagic of the loopback guests' kernel.
 pub const VERMAGIC: &str = "6.1.0-loopback SMP preempt mod_unload modversions ";
@@ -60,7 +61,7 @@ impl World {
     pub fn with(configure: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("run/vesperd.sock");
-        let mut config = Config { socket, group: own_group(), ..Config::default() };
+        let mut config = Config { socket, rights: Rights::of(&own_group()), ..Config::default() };
         config.listener.save_dir = dir.path().join("saved");
         config.listener.tree = None;
         config.events.journal_dir = dir.path().join("saved/events");
@@ -88,8 +89,8 @@ impl World {
                 let read = Config::load(&base.socket.with_file_name(RULES));
                 count.fetch_add(1, SeqCst);
                 read.map(|read| {
-                    let Config { rules, attach, probes, .. } = read;
-                    Config { rules, attach, probes, ..base.clone() }
+                    let Config { rules, attach, probes, inject, .. } = read;
+                    Config { rules, attach, probes, inject, ..base.clone() }
                 })
             });
             let reload = vesperd::Reload { asked, read };
