@@ -12,7 +12,7 @@ use support::{Client, World, eventually};
 use vesper_api::{Done, ErrorKind, Failure, Request};
 use vesperd::logging::NOTICE;
 
-/// What all daemons of this program have logged as injections, or warned of.
+/// What all daemons of this program have logged of injections, or warned of.
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 struct Capture;
@@ -23,8 +23,9 @@ impl Log for Capture {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if record.target() == NOTICE || record.level() == Level::Warn {
-            LINES.lock().unwrap().push(record.args().to_string());
+        let line = record.args().to_string();
+        if record.target() == NOTICE || record.level() == Level::Warn || line.contains(": begun [") {
+            LINES.lock().unwrap().push(line);
         }
     }
 
@@ -78,6 +79,8 @@ fn each_injection_is_logged_with_who_what_and_where() {
     let where_ = format!("; guest {uuid}]");
     let said = line(&["insmod of logged into guest11 (11): done in ", &user, &me, &where_]);
     assert!(said.contains(&format!("; file \"test.ko\", {digest}; ")), "{said}");
+    // Should the daemon end midway, this is what is known.
+    line(&["insmod of logged into guest11 (11): begun [", &user, &me, &digest, &where_]);
     world.ask(&Request::Rmmod { dom: "11".into(), name: "logged".into(), timeout_ms: None }).unwrap();
     line(&["rmmod of logged from guest11 (11): done in ", &user, &me, &where_]);
     // What does not get in is logged, too.
