@@ -162,14 +162,14 @@ pub fn dom0(root: &Root, kernel: &Kernel) -> Result<Archive> {
     }
     let loader = "ld-linux-x86-64.so.2";
     archive.host_file(&format!("/lib64/{loader}"), &root.library(loader)?)?;
+    let mut order = String::new();
     for name in DOM0_MODULES {
-        archive.file(&format!("/lib/modules/{name}.ko"), 0o644, &kernel.module(name)?);
+        if let Some(module) = kernel.module(name)? {
+            archive.file(&format!("/lib/modules/{name}.ko"), 0o644, &module);
+            order += &format!("{name}\n");
+        }
     }
-    archive.file(
-        "/lib/modules/order",
-        0o644,
-        DOM0_MODULES.map(|name| format!("{name}\n")).concat().as_bytes(),
-    );
+    archive.file("/lib/modules/order", 0o644, order.as_bytes());
     archive.file("/etc/xen/xl.conf", 0o644, b"");
     archive.file(
         "/etc/passwd",

@@ -17,6 +17,9 @@ const SUITE: &str = "bookworm";
 /// Folders of the kernel's own modules that dom0 may want.
 const MODULES: [&str; 2] = ["kernel/drivers/xen", "kernel/fs/fuse"];
 
+/// Which of them a kernel has in itself: 6.12 has FUSE there.
+const BUILT_IN: &str = "modules.builtin";
+
 /// A kernel that is ready to boot.
 #[derive(Clone, Debug)]
 pub struct Kernel {
@@ -37,11 +40,21 @@ impl Kernel {
         self.root.join("boot").join(format!("vmlinuz-{}", self.release))
     }
 
-    /// One of the kernel's own modules of Xen or FUSE (`xen-gntdev`, `fuse`), decompressed.
-    pub fn module(&self, name: &str) -> Result<Vec<u8>> {
-        MODULES.iter().find_map(|folder| self.module_in(folder, name).transpose()).unwrap_or_else(|| {
-            bail!("kernel {} has no module {name} below {}", self.release, MODULES.join(", "))
+    /// One of the kernel's own modules of Xen or FUSE (`xen-gntdev`, `fuse`), decompressed; `None`: it is in the kernel itself.
+    pub fn module(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        if self.is_built_in(name)? {
+            return Ok(None);
+        }
+        let found = MODULES.iter().find_map(|folder| self.module_in(folder, name).transpose());
+        found.transpose()?.map(Some).with_context(|| {
+            format!("kernel {} has no module {name} below {}", self.release, MODULES.join(", "))
         })
+    }
+
+    fn is_built_in(&self, name: &str) -> Result<bool> {
+        let list = self.root.join("lib/modules").join(&self.release).join(BUILT_IN);
+        let text = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
+        Ok(text.lines().any(|path| path.ends_with(&format!("/{name}.ko"))))
     }
 
     fn module_in(&self, folder: &str, name: &str) -> Result<Option<Vec<u8>>> {
@@ -106,7 +119,9 @@ pub fn provide(wanted: &str) -> Result<Kernel> {
     let release = release(wanted)?;
     let root = paths::lab().join("kernels").join(&release);
     let modules = MODULES.map(|folder| format!("./lib/modules/{release}/{folder}/*"));
-    let only: Vec<&str> = std::iter::once("./boot/*").chain(modules.iter().map(String::as_str)).collect();
+    let built_in = format!("./lib/modules/{release}/{BUILT_IN}");
+    let only: Vec<&str> =
+        ["./boot/*", built_in.as_str()].into_iter().chain(modules.iter().map(String::as_str)).collect();
     unpack::unpack(SUITE, &[format!("linux-image-{release}")], &only, &root)?;
     let kernel = Kernel { release, root };
     let vmlinux = kernel.vmlinux();

@@ -51,7 +51,9 @@ pub fn run(name: &str, script: &str, limit: Duration) -> Result<String> {
         MODULES.iter().map(|module| modules.join(format!("{module}.ko"))).collect();
     for module in KERNEL_MODULES {
         let path = folder()?.join(format!("{module}.ko"));
-        fs::write(&path, kernel.module(module)?).with_context(|| format!("writing {}", path.display()))?;
+        let content =
+            kernel.module(module)?.with_context(|| format!("{module} is no module of this kernel"))?;
+        fs::write(&path, content).with_context(|| format!("writing {}", path.display()))?;
         in_guest.push(path);
     }
     in_guest.push(vchan.clone());
