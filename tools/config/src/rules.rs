@@ -162,7 +162,9 @@ impl Rule {
                 return Err(place.wrong(section.probes[number].span().start, &message, remedy));
             }
         }
-        let failed = failed.as_ref().map(|kinds| check_kinds(kinds, "failed", &GUEST_MAY_FAIL, place));
+        let failed = failed.as_ref().map(|kinds| {
+            check_kinds(kinds, "failed", &GUEST_MAY_FAIL, "does not say that anything failed", place)
+        });
         let services = service.iter().map(|service| Service::check(service, place));
         Ok(Self {
             guests: AttachRule::of(guests, place)?,
@@ -223,7 +225,9 @@ impl Service {
         }
         let pattern = Pattern::new(text).map_err(|error| wrong(&error.to_string(), PATTERN.into()))?;
         let key = "rule.service.failed";
-        let failed = failed.as_ref().map(|kinds| check_kinds(kinds, key, &SERVICE_MAY_FAIL, place));
+        let failed = failed
+            .as_ref()
+            .map(|kinds| check_kinds(kinds, key, &SERVICE_MAY_FAIL, "says nothing of a process", place));
         Ok(Self {
             name: name.get_ref().clone(),
             process: pattern,
@@ -232,10 +236,12 @@ impl Service {
     }
 }
 
+/// The kinds that are written there, each of them one that `may` be; `other` says what is wrong with the rest.
 fn check_kinds(
     kinds: &[Spanned<String>],
     key: &str,
     may: &[Kind],
+    other: &str,
     place: &Place<'_>,
 ) -> Result<Vec<Kind>, ConfigError> {
     let one = |kind: &Spanned<String>| {
@@ -244,9 +250,7 @@ fn check_kinds(
             return Ok(*kind);
         }
         let is_one = Kind::ALL.iter().any(|kind| kind.name() == text);
-        let why = if is_one { "does not say that anything failed" } else { "is no event" };
-        let why =
-            if is_one && may.len() == SERVICE_MAY_FAIL.len() { "says nothing of a process" } else { why };
+        let why = if is_one { other } else { "is no event" };
         let names: Vec<_> = may.iter().map(|kind| kind.name()).collect();
         let message = format!("{key}: {text:?} {why}");
         Err(place.wrong(kind.span().start, &message, format!("write some of {}", names.join(", "))))
