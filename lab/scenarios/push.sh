@@ -11,7 +11,6 @@ expect_status 0 /lab/cluster/setup
 add_guests g1 g2
 link_push
 second=$(xl domid g2)
-now_ms() { echo $(($(cut -d. -f1 /proc/uptime) * 1000 + 10 * $(cut -d. -f2 /proc/uptime | cut -d' ' -f1 | sed 's/^0//'))); }
 from=$(now_ms)
 guest --send 1 'echo c > /proc/sysrq-trigger'
 until grep -q 'failed g1 on dom0: guest-panic' /var/log/vesperd.log; do

@@ -3,7 +3,6 @@
 # and what is not told is counted.
 #: guests=2 limit=300
 memory() { sed -n 's/^VmRSS: *\([0-9]*\).*/\1/p' /proc/$(daemon)/status; }
-now_ms() { echo $(($(cut -d. -f1 /proc/uptime) * 1000 + 10 * $(cut -d. -f2 /proc/uptime | cut -d' ' -f1 | sed 's/^0//'))); }
 expect_status 0 vesper insmod 1 $KO/storm.ko
 expect_status 0 vesper probe 2 signal -- names=sleep
 vesper events --follow --json > /tmp/events 2> /tmp/events.err &

@@ -2,7 +2,6 @@
 # vesperd is down, hangs, or is killed and started again and again: a monitor of a healthy guest says 0, and soon.
 #: guests=2 cluster alone xen=4.17 limit=400
 expect_status 0 /lab/cluster/setup agents
-now_ms() { echo $(($(cut -d. -f1 /proc/uptime) * 1000 + 10 * $(cut -d. -f2 /proc/uptime | cut -d' ' -f1 | sed 's/^0//'))); }
 # healthy WHAT LIMIT: five monitors; the slowest is noted.
 healthy() {
   worst=0
