@@ -6,8 +6,8 @@
 //!   Whether the guest's kernel *takes* it is for that kernel to say.
 //! * Every refusal names what was found beside what was wanted.
 //!
-//! [`prepare`] makes a [`ModuleImage`] of a file's bytes; [`ModuleImage::check_for`] compares it with one guest;
-//! [`join_args`] makes the parameter string. The slow part ([`prepare`]) belongs in a worker thread.
+//! [`unpack`] decompresses a file's bytes, and [`examine`] makes a [`ModuleImage`] of what comes out; [`ModuleImage::check_for`] compares it
+//! with one guest; [`join_args`] makes the parameter string. The slow part (the first two) belongs in a worker thread.
 
 mod args;
 mod decompress;
@@ -65,13 +65,13 @@ impl ModuleImage {
     }
 }
 
-/// Decompresses (`.ko.xz`, `.ko.zst`, `.ko.gz`, told by their first bytes) and checks the bytes of a file.
+/// Decompresses (`.ko.xz`, `.ko.zst`, `.ko.gz`, told by their first bytes) the bytes of a file, once: what comes out is what is sent.
 ///
 /// `limit` bounds both the file and what it decompresses to, in bytes.
 ///
 /// # Errors
-/// [`ImageError`] says which check failed, and with what value.
-pub fn prepare(file: impl Into<Arc<[u8]>>, limit: u64) -> Result<ModuleImage, ImageError> {
+/// [`ImageError`] says what is wrong with the file.
+pub fn unpack(file: impl Into<Arc<[u8]>>, limit: u64) -> Result<Arc<[u8]>, ImageError> {
     let file = file.into();
     if file.is_empty() {
         return Err(ImageError::Empty);
@@ -79,7 +79,14 @@ pub fn prepare(file: impl Into<Arc<[u8]>>, limit: u64) -> Result<ModuleImage, Im
     if file.len() as u64 > limit {
         return Err(ImageError::TooLarge { limit });
     }
-    let bytes = decompress::decompress(file, limit)?;
+    decompress::decompress(file, limit)
+}
+
+/// Checks the bytes of a module, decompressed.
+///
+/// # Errors
+/// [`ImageError`] says which check failed, and with what value.
+pub fn examine(bytes: Arc<[u8]>) -> Result<ModuleImage, ImageError> {
     let facts = elf::examine(&bytes)?;
     let name = ModuleName::new(&facts.name)?;
     if name.as_str() == FRONTEND_MODULE {

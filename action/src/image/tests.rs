@@ -63,6 +63,11 @@ fn with_section_beyond_the_end() -> Vec<u8> {
     file
 }
 
+/// A file on its whole way.
+fn prepare(file: impl Into<Arc<[u8]>>, limit: u64) -> Result<ModuleImage, ImageError> {
+    examine(unpack(file, limit)?)
+}
+
 fn message(file: Vec<u8>) -> String {
     prepare(file, LIMIT).expect_err("taken as a module").to_string()
 }
@@ -99,6 +104,14 @@ fn a_module_is_taken_as_it_is() {
     assert_eq!(image.name.as_str(), "vesper_answer");
     assert_eq!(image.vermagic, VERMAGIC.trim_end());
     assert_eq!(*image.bytes, *file);
+}
+
+/// What was checked for a signature is what is sent, and not what that would decompress to.
+#[test]
+fn a_file_is_decompressed_once() {
+    let once = gzip(&module());
+    assert_eq!(*unpack(gzip(&once), LIMIT).unwrap(), *once);
+    assert!(matches!(prepare(gzip(&once), LIMIT), Err(ImageError::NotElf { .. })));
 }
 
 #[test]

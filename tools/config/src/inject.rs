@@ -8,9 +8,11 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 use toml::Spanned;
+use vesper_signers::Signer;
 
 use super::ConfigError;
 use super::place::Place;
+use super::signers;
 
 /// What is in front of a digest's digits.
 const SHA256: &str = "sha256:";
@@ -24,13 +26,15 @@ pub struct Digest(pub [u8; 32]);
 #[error("{0:?} is no digest")]
 pub struct NoDigest(String);
 
-/// Which modules may be loaded: any if both are empty, else those that at least one of the two lists admits.
+/// Which modules may be loaded: any if all are empty, else those that at least one of the lists admits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inject {
     /// Those that are in one of these directories, or below.
     pub directories: Vec<PathBuf>,
     /// Those whose files have these digests.
     pub digests: BTreeSet<Digest>,
+    /// Those that one of these has signed.
+    pub signers: Vec<Signer>,
 }
 
 #[derive(Default, Deserialize)]
@@ -38,6 +42,7 @@ pub struct Inject {
 pub(super) struct Section {
     directories: Vec<Spanned<PathBuf>>,
     digests: Vec<Spanned<String>>,
+    signers: Vec<Spanned<PathBuf>>,
 }
 
 impl Section {
@@ -48,6 +53,7 @@ impl Section {
         Ok(Inject {
             directories: directories.collect::<Result<_, _>>()?,
             digests: digests.into_iter().collect(),
+            signers: self.signers.iter().map(|file| signers::read(file, place)).collect::<Result<_, _>>()?,
         })
     }
 }

@@ -7,8 +7,9 @@
 //! | `lib.rs` | the file, and its smaller sections |
 //! | `guests` | which guests are meant, by name and UUID |
 //! | `listener`, `events` | these sections |
-//! | `rights`, `inject` | who may do what, and which modules may be loaded |
+//! | `rights`, `inject`, `signers` | who may do what, and which modules may be loaded |
 //! | [`rules`] | `[[rule]]`: what goes into which guest, and what makes it failed |
+//! | [`owner`] | whether a file is root's |
 //! | `place`, `error` | where something is wrong, and what to do about it |
 //!
 //! `docs/config.md` explains each key.
@@ -18,9 +19,11 @@ mod events;
 mod guests;
 mod inject;
 mod listener;
+pub mod owner;
 mod place;
 mod rights;
 pub mod rules;
+mod signers;
 #[cfg(test)]
 mod tests;
 

@@ -36,6 +36,7 @@ fn the_shipped_file_is_the_default() {
         "inject",
         "configure",
         "digests",
+        "signers",
         "image_bytes",
         "waiting_bytes",
         "queue_length",
@@ -103,9 +104,10 @@ fn what_is_wrong_is_told_with_line_and_column() {
             "f:2:12: inject.digests: \"abc\" is no digest; write \"sha256:\" and 64 hexadecimal digits",
         ),
         (
-            "[inject]\nsigners = [\"a\"]",
-            "f:2:1: unknown field `signers`, expected `directories` or `digests`",
+            "[inject]\nsigner = [\"a\"]",
+            "f:2:1: unknown field `signer`, expected one of `directories`, `digests`, `signers`",
         ),
+        ("[inject]\nsigners = \"/a\"", "f:2:11: invalid type: string \"/a\", expected a sequence"),
         (
             "\n\ngruop = \"vesper\"",
             "f:3:1: unknown field `gruop`, expected one of `group`, `rights`, `inject`, `limits`, `attach`, `listener`, `events`, `directories`, `rule`",

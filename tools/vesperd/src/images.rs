@@ -29,8 +29,8 @@ pub(crate) enum FileError {
     Read(#[from] io::Error),
     #[error(transparent)]
     Image(#[from] ImageError),
-    #[error("{0}")]
-    NotAdmitted(NotAdmitted, String),
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
     /// No module was found.
     #[error("{0}")]
     NoBuild(Box<Failure>),
@@ -228,12 +228,15 @@ fn take(file: &File, terms: &Terms, digest: &mut Option<Digest>) -> Result<Modul
     // A file that was cut off meanwhile.
     let bytes = if read < length { bytes[..read].into() } else { bytes };
     // A file that is too large was not read whole.
-    if bytes.len() as u64 <= limit {
-        let found = *digest.insert(policy::digest(&bytes));
-        policy::admit(inject, &bytes, found)
-            .map_err(|error| FileError::NotAdmitted(error, policy::remedy(inject, found)))?;
+    if bytes.len() as u64 > limit {
+        return Err(ImageError::TooLarge { limit }.into());
     }
-    Ok(image::prepare(bytes, limit)?)
+    let found = *digest.insert(policy::digest(&bytes));
+    let image = match policy::listed(inject, &bytes, found) {
+        Ok(()) => image::unpack(bytes, limit)?,
+        Err(unlisted) => unlisted.unless_signed(inject, || image::unpack(bytes, limit))?,
+    };
+    Ok(image::examine(image)?)
 }
 
 /// Reads from the start of the file until its end or that of `bytes`.

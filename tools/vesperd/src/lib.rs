@@ -26,7 +26,6 @@
 //! | `hooks` | programs that act on events |
 //! | `saver` | the thread that saves what guests recorded last |
 //! | `images`, `policy` | the worker thread for module images, and which may be loaded |
-//! | `owner` | whether a file is root's |
 //! | [`logging`] | the journal |
 
 mod clients;
@@ -39,7 +38,6 @@ mod files;
 mod hooks;
 mod images;
 pub mod logging;
-mod owner;
 mod passed;
 pub mod peer;
 mod policy;

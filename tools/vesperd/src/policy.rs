@@ -9,60 +9,106 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 use sha2::{Digest as _, Sha256};
+use vesper_action::image::ImageError;
+use vesper_config::owner::others;
 use vesper_config::{Digest, Inject};
-
-use crate::owner::others;
+use vesper_signers::{Unsigned, signer_of};
 
 /// Directories below a named one that are looked into: `RELEASE/kernel/drivers/net/…` has fewer.
 const DEPTH: u32 = 16;
-
-/// Why a module may not be loaded.
-#[derive(Debug, thiserror::Error)]
-#[error("modules are restricted, and {0}")]
-pub(crate) struct NotAdmitted(String);
 
 /// SHA-256 of a file's bytes.
 pub(crate) fn digest(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
 }
 
-/// Whether a file of these bytes and this digest may be loaded: it is enough if one of the lists admits it.
+/// Why a module may not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[error("modules are restricted, and {}", .why.join(", and "))]
+pub(crate) struct NotAdmitted {
+    why: Vec<String>,
+    remedies: Vec<String>,
+}
+
+impl NotAdmitted {
+    /// What is to be done for the module to be admitted.
+    pub(crate) fn remedy(&self) -> String {
+        self.remedies.join(", or ")
+    }
+
+    /// Admits the module all the same if it is one of a signer. What is signed is the module, and its file may be compressed, so only
+    /// now it is unpacked.
+    ///
+    /// # Errors
+    /// This one, with what is wrong with the signature.
+    pub(crate) fn unless_signed(
+        mut self,
+        inject: &Inject,
+        unpack: impl FnOnce() -> Result<Arc<[u8]>, ImageError>,
+    ) -> Result<Arc<[u8]>, Self> {
+        if inject.signers.is_empty() {
+            return Err(self);
+        }
+        let sign =
+            "sign it: scripts/sign-file sha256 KEY CERTIFICATE FILE, with a certificate of inject.signers";
+        let image = match unpack() {
+            Ok(image) => image,
+            Err(error) => {
+                self.why.push(format!("no signature can be seen: {error}"));
+                self.remedies.push(sign.to_owned());
+                return Err(self);
+            }
+        };
+        let Err(error) = signer_of(&image, &inject.signers) else { return Ok(image) };
+        if let Unsigned::Stranger(_) = error {
+            self.remedies.push(add("the signer's certificate", "signers"));
+        }
+        self.remedies.push(match error {
+            Unsigned::NotSigned | Unsigned::Stranger(_) => sign.to_owned(),
+            _ => format!("take the file as it was before it was signed, and {sign}"),
+        });
+        self.why.push(error.to_string());
+        Err(self)
+    }
+}
+
+/// Adding something to one of the lists.
+fn add(what: &str, list: &str) -> String {
+    format!("add {what} to inject.{list} in {}, then: systemctl reload vesperd", vesper_config::PATH)
+}
+
+/// Whether a file of these bytes and this digest may be loaded, whoever signed it: nothing is restricted, or it is enough if one of the
+/// lists admits it.
 ///
 /// # Errors
 /// What was compared with what, and which files and directories of the operator's are not trusted.
-pub(crate) fn admit(inject: &Inject, bytes: &[u8], digest: Digest) -> Result<(), NotAdmitted> {
-    if inject.directories.is_empty() && inject.digests.is_empty() || inject.digests.contains(&digest) {
+pub(crate) fn listed(inject: &Inject, bytes: &[u8], digest: Digest) -> Result<(), NotAdmitted> {
+    let Inject { directories, digests, signers } = inject;
+    if directories.is_empty() && digests.is_empty() && signers.is_empty() || digests.contains(&digest) {
         return Ok(());
     }
     let mut search = Search { bytes, distrusted: None };
-    if inject.directories.iter().any(|dir| search.directory(dir, DEPTH)) {
+    if directories.iter().any(|dir| search.directory(dir, DEPTH)) {
         return Ok(());
     }
-    let mut why = Vec::new();
-    if !inject.digests.is_empty() {
-        why.push(format!("its digest {digest} is not in inject.digests"));
+    let (mut why, mut remedies) = (Vec::new(), Vec::new());
+    if let Some(first) = directories.first() {
+        remedies.push(format!("have root copy it into {}", first.display()));
     }
-    if !inject.directories.is_empty() {
-        let dirs: Vec<_> = inject.directories.iter().map(|dir| dir.display().to_string()).collect();
+    if !digests.is_empty() {
+        why.push(format!("its digest {digest} is not in inject.digests"));
+        remedies.push(add(&format!("\"{digest}\""), "digests"));
+    }
+    if !directories.is_empty() {
+        let dirs: Vec<_> = directories.iter().map(|dir| dir.display().to_string()).collect();
         why.push(format!("no file in {} has its bytes", dirs.join(", ")));
     }
     why.extend(search.distrusted);
-    Err(NotAdmitted(why.join(", and ")))
-}
-
-/// What is to be done for a module to be admitted.
-pub(crate) fn remedy(inject: &Inject, digest: Digest) -> String {
-    let into = inject.directories.first().map(|dir| format!("have root copy it into {}", dir.display()));
-    let list = (!inject.digests.is_empty()).then(|| {
-        format!(
-            "add \"{digest}\" to inject.digests in {}, then: systemctl reload vesperd",
-            vesper_config::PATH
-        )
-    });
-    into.into_iter().chain(list).collect::<Vec<_>>().join(", or ")
+    Err(NotAdmitted { why, remedies })
 }
 
 /// Looks for a file with certain bytes. What somebody else than root could have put there does not count.
@@ -133,6 +179,8 @@ fn is_same(file: &mut File, mut bytes: &[u8]) -> io::Result<bool> {
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    use vesper_signers::Signer;
+
     use super::*;
 
     fn mode(path: &Path, mode: u32) {
@@ -141,7 +189,7 @@ mod tests {
 
     #[test]
     fn without_lists_all_are_admitted() {
-        assert!(admit(&Inject::default(), b"x", digest(b"x")).is_ok());
+        assert!(listed(&Inject::default(), b"x", digest(b"x")).is_ok());
     }
 
     /// From NIST's examples.
@@ -158,18 +206,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a.ko"), "one").unwrap();
         let digests = [digest(b"two")].into();
-        let inject = Inject { directories: vec![dir.path().into()], digests };
-        assert!(admit(&inject, b"one", digest(b"one")).is_ok());
-        assert!(admit(&inject, b"two", digest(b"two")).is_ok());
-        let said = admit(&inject, b"six", digest(b"six")).unwrap_err().to_string();
+        let inject = Inject { directories: vec![dir.path().into()], digests, ..Inject::default() };
+        assert!(listed(&inject, b"one", digest(b"one")).is_ok());
+        assert!(listed(&inject, b"two", digest(b"two")).is_ok());
+        let refused = listed(&inject, b"six", digest(b"six")).unwrap_err();
         let six = digest(b"six");
         let wanted = format!(
             "modules are restricted, and its digest {six} is not in inject.digests, and no file in {} has its bytes",
             dir.path().display()
         );
-        assert_eq!(said, wanted);
+        assert_eq!(refused.to_string(), wanted);
         let wanted = format!("have root copy it into {}, or add \"{six}\" to", dir.path().display());
-        assert!(remedy(&inject, six).starts_with(&wanted), "{}", remedy(&inject, six));
+        assert!(refused.remedy().starts_with(&wanted), "{}", refused.remedy());
     }
 
     #[test]
@@ -177,7 +225,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let outside = tempfile::tempdir().unwrap();
         let inject = Inject { directories: vec![dir.path().into()], ..Inject::default() };
-        let said = |bytes: &[u8]| admit(&inject, bytes, digest(bytes)).map_err(|error| error.to_string());
+        let said = |bytes: &[u8]| listed(&inject, bytes, digest(bytes)).map_err(|error| error.to_string());
         let below = dir.path().join("6.1.0/probes");
         fs::create_dir_all(&below).unwrap();
         // Longer than what is compared at once.
@@ -203,5 +251,74 @@ mod tests {
         mode(&below, 0o755);
         assert_eq!(said(&long), Ok(()));
         assert!(said(b"").is_err());
+    }
+
+    fn data(name: &str) -> Arc<[u8]> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../signers/tests/data");
+        fs::read(dir.join(name)).unwrap().into()
+    }
+
+    /// What becomes of a file by these lists: the module that may be loaded, or why not and what to do.
+    fn decided(inject: &Inject, file: &Arc<[u8]>) -> Result<Arc<[u8]>, (String, String)> {
+        let unpack = || vesper_action::image::unpack(file.clone(), 1 << 20);
+        let done = match listed(inject, file, digest(file)) {
+            Ok(()) => Ok(file.clone()),
+            Err(unlisted) => unlisted.unless_signed(inject, unpack),
+        };
+        done.map_err(|refused| (refused.to_string(), refused.remedy()))
+    }
+
+    #[test]
+    fn a_signer_s_module_is_admitted_compressed_or_not() {
+        let signers = vec![Signer::new(&data("rsa.pem")).unwrap()];
+        let inject = Inject { signers, ..Inject::default() };
+        let whole: Arc<[u8]> = [data("module.ko"), data("sha256.sig")].concat().into();
+        // With its signature: the guest's kernel may want it, too.
+        assert_eq!(decided(&inject, &whole).unwrap(), whole);
+        for packed in ["signed.ko.xz", "signed.ko.zst"] {
+            assert_eq!(decided(&inject, &data(packed)).unwrap(), whole, "{packed}");
+        }
+        let sign =
+            "sign it: scripts/sign-file sha256 KEY CERTIFICATE FILE, with a certificate of inject.signers";
+        let (why, remedy) = decided(&inject, &data("module.ko")).unwrap_err();
+        assert_eq!((why.as_str(), remedy.as_str()), ("modules are restricted, and it is not signed", sign));
+        let other = [data("module.ko"), data("other.sig")].concat().into();
+        let (why, remedy) = decided(&inject, &other).unwrap_err();
+        assert!(
+            why.ends_with(" of CN=test other,O=VESPER, whose certificate is not in inject.signers"),
+            "{why}"
+        );
+        let add = "add the signer's certificate to inject.signers in /etc/vesper/vesper.toml, then: systemctl reload vesperd";
+        assert_eq!(remedy, format!("{add}, or {sign}"));
+        let changed = [b"x".as_slice(), &whole].concat().into();
+        let (why, remedy) = decided(&inject, &changed).unwrap_err();
+        assert!(why.contains("the signature of CN=test rsa,O=VESPER does not fit its bytes"), "{why}");
+        assert_eq!(remedy, format!("take the file as it was before it was signed, and {sign}"));
+        let (why, remedy) = decided(&inject, &data("signed.ko.xz")[..300].into()).unwrap_err();
+        assert!(why.starts_with("modules are restricted, and no signature can be seen: "), "{why}");
+        assert_eq!(remedy, sign);
+    }
+
+    /// The lists together: one is enough, and what is refused is told of each.
+    #[test]
+    fn signers_are_one_list_more() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.ko"), "one").unwrap();
+        let inject = Inject {
+            directories: vec![dir.path().into()],
+            digests: [digest(b"two")].into(),
+            signers: vec![Signer::new(&data("rsa.pem")).unwrap()],
+        };
+        let signed = [data("module.ko"), data("sha256.sig")].concat().into();
+        for file in [b"one".as_slice().into(), b"two".as_slice().into(), signed] {
+            assert!(decided(&inject, &file).is_ok());
+        }
+        let (why, remedy) = decided(&inject, &b"six".as_slice().into()).unwrap_err();
+        assert!(why.ends_with(" has its bytes, and it is not signed"), "{why}");
+        assert!(why.contains("is not in inject.digests, and no file in "), "{why}");
+        assert!(remedy.contains("systemctl reload vesperd, or sign it: scripts/sign-file"), "{remedy}");
+        // What is listed already is not looked at.
+        let listed = decided(&Inject { signers: Vec::new(), ..inject }, &b"six".as_slice().into());
+        assert!(!listed.unwrap_err().0.contains("signed"));
     }
 }

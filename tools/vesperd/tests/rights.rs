@@ -4,12 +4,15 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, Once};
 
 use log::{Level, Log, Metadata, Record};
 use support::{Client, World, eventually};
 use vesper_api::{Done, ErrorKind, Failure, Request};
+use vesper_xenfront::loopback::Work;
 use vesperd::logging::NOTICE;
 
 /// What all daemons of this program have logged of injections, or warned of.
@@ -24,7 +27,7 @@ impl Log for Capture {
 
     fn log(&self, record: &Record<'_>) {
         let line = record.args().to_string();
-        if record.target() == NOTICE || record.level() == Level::Warn || line.contains(": begun [") {
+        if record.target() == NOTICE || record.level() <= Level::Warn || line.contains(": begun [") {
             LINES.lock().unwrap().push(line);
         }
     }
@@ -130,6 +133,54 @@ fn only_listed_modules_go_in_and_a_reload_changes_the_lists() {
     assert_eq!(guest.kernel().modules(), ["first", "second"]);
     world.reload("");
     world.insmod("12", &world.module("third")).unwrap();
+}
+
+#[test]
+fn only_a_signer_s_modules_go_in_and_as_they_were_signed() {
+    let mut world = world();
+    let guest = world.add_attached(14);
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../signers/tests/data");
+    let bytes = |name: &str| fs::read(data.join(name)).unwrap();
+    let signed = [bytes("module.ko"), bytes("sha256.sig")].concat();
+    // Where nobody else can write.
+    let certificate = world.dir.path().join("rsa.pem");
+    fs::copy(data.join("rsa.pem"), &certificate).unwrap();
+    fs::set_permissions(&certificate, fs::Permissions::from_mode(0o644)).unwrap();
+    world.reload(&format!("[inject]\nsigners = [{certificate:?}]"));
+    for (name, wanted) in [
+        ("module.ko", "test.ko is refused, nothing was sent: modules are restricted, and it is not signed"),
+        ("other", "it is signed by the holder of serial "),
+        (
+            "changed",
+            "does not fit its bytes: the file was changed after it was signed, or signed with another key",
+        ),
+        ("sha1", "its signature has an unknown algorithm: the digest 1.3.14.3.2.26 is not SHA-256"),
+    ] {
+        let file = match name {
+            "module.ko" => bytes(name),
+            "changed" => signed.iter().map(|&byte| if byte == 0xc3 { 0xcc } else { byte }).collect(),
+            _ => [bytes("module.ko"), bytes(&format!("{name}.sig"))].concat(),
+        };
+        let failure = not_admitted(world.insmod("14", &world.file("signed.ko", &file)));
+        assert!(failure.message.contains(wanted), "{name}: {}", failure.message);
+        assert!(failure.remedy.unwrap().contains("scripts/sign-file sha256 KEY CERTIFICATE FILE"), "{name}");
+    }
+    assert!(guest.kernel().work().is_empty());
+    for (name, file) in [("signed.ko", signed.clone()), ("signed.ko.xz", bytes("signed.ko.xz"))] {
+        world.insmod("14", &world.file(name, &file)).unwrap();
+        let work = guest.kernel().work();
+        let arrived = work.iter().rev().find_map(|work| match work {
+            Work::Load { image, .. } => Some(image),
+            Work::Unload { .. } => None,
+        });
+        assert!(arrived == Some(&signed), "{name}: with its signature, for the guest's own kernel");
+        world.ask(&Request::Rmmod { dom: "14".into(), name: "signed".into(), timeout_ms: None }).unwrap();
+    }
+    // A certificate that is no longer there: what was read before stays in force.
+    fs::remove_file(&certificate).unwrap();
+    world.reload(&format!("[inject]\nsigners = [{certificate:?}]"));
+    line(&["the configuration before stays in force", "inject.signers", "rsa.pem cannot be read"]);
+    not_admitted(world.insmod("14", &world.module("unsigned")));
 }
 
 /// Rules are held to the same lists as everybody.

@@ -54,8 +54,8 @@ impl Desk {
         };
         let image = image.map_err(|error| match error {
             FileError::NoBuild(failure) => failure.guest(order.guest.clone()),
-            FileError::NotAdmitted(error, remedy) => {
-                Failure { kind: ErrorKind::NotPermitted, ..refused(&error) }.remedy(remedy)
+            FileError::NotAdmitted(error) => {
+                Failure { kind: ErrorKind::NotPermitted, ..refused(&error) }.remedy(error.remedy())
             }
             error => refused(&error),
         })?;

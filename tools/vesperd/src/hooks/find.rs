@@ -5,9 +5,8 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use vesper_config::owner::others;
 use vesper_events::Event;
-
-use crate::owner::others;
 
 /// The directory of those that are run for all that fails.
 const FAILED: &str = "failed";

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// How somebody else has a say in it.
-pub(crate) fn others(file: &Metadata) -> Option<String> {
+pub fn others(file: &Metadata) -> Option<String> {
     let me = nix::unistd::geteuid().as_raw();
     if file.uid() != 0 && file.uid() != me {
         return Some(format!("user {}'s, not root's", file.uid()));
