@@ -89,6 +89,24 @@ check_works 1
 chmod 777 /tmp/admitted/below
 expect_status 6 vesper insmod 1 /tmp/answer.ko
 expect_text "/tmp/admitted/below is writable by its group or by others"
+note "only what a listed signer has signed"
+mkdir -m 755 -p /etc/vesper/signers
+cp $KO/signer.pem /etc/vesper/signers/lab.pem
+chmod 644 /etc/vesper/signers/lab.pem
+restricted 'signers = ["/etc/vesper/signers/lab.pem"]'
+expect_status 6 vesper insmod 1 $KO/answer.ko
+expect_text "it is not signed" "scripts/sign-file sha256 KEY CERTIFICATE FILE"
+cp $KO/signed.ko /tmp/changed.ko
+printf x | dd of=/tmp/changed.ko bs=1 seek=64 conv=notrunc 2> /dev/null
+expect_status 6 vesper insmod 1 /tmp/changed.ko
+expect_text "the signature of CN=VESPER lab does not fit its bytes"
+expect_no_module 1 answer
+expect_status 0 vesper insmod 1 $KO/signed.ko answer=7
+expect_module 1 answer
+expect_status 0 vesper rmmod 1 answer
+chmod 666 /etc/vesper/signers/lab.pem
+expect_status 2 vesper check-config
+expect_text "lab.pem is writable by its group or by others: chmod go-w"
 rm /etc/vesper/vesper.toml
 stop_daemon
 start_daemon

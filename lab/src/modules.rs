@@ -40,6 +40,7 @@ pub fn build(wanted: &str, front: &Path) -> Result<PathBuf> {
         fs::write(dir.join("big.data"), &data)?;
         fs::write(dir.join("big.crc32"), format!("{:08x}\n", digest::crc32(&data)))?;
         make(&release, &dir, front)?;
+        sign(&release, &dir)?;
         fs::write(&stamp_file, &stamp).with_context(|| format!("cannot write {}", stamp_file.display()))
     })?;
     Ok(dir)
@@ -54,6 +55,15 @@ fn make(release: &str, dir: &Path, front: &Path) -> Result<()> {
     // unknown_symbol.c refers to a symbol that does not exist, on purpose.
     make.args(["KBUILD_MODPOST_WARN=1", "modules"]);
     command::output(&mut make).map(|_| ())
+}
+
+/// `signed.ko` is `answer.ko`, signed as the kernel signs modules; `signer.pem` is the certificate.
+fn sign(release: &str, dir: &Path) -> Result<()> {
+    let headers = Path::new("/usr/src").join(format!("linux-headers-{release}"));
+    let mut sign = Command::new(headers.join("scripts/sign-file"));
+    sign.arg("sha256")
+        .args(["signer.key", "signer.pem", "answer.ko", "signed.ko"].map(|name| dir.join(name)));
+    command::output(&mut sign).map(|_| ())
 }
 
 /// Bytes without a pattern that a copy error could hide in, the same every time (xorshift32).

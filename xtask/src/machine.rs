@@ -115,7 +115,7 @@ pub fn sample_modules(wanted: &str) -> Result<PathBuf> {
 fn samples(wanted: &str) -> Result<Vec<Added>> {
     let dir = sample_modules(wanted)?;
     let other = if kernel::release(wanted)?.starts_with("6.1.") { "6.12" } else { "6.1" };
-    let mut added = files(&dir, &[".ko", ".crc32"], "/lab/modules")?;
+    let mut added = files(&dir, &[".ko", ".crc32", ".pem"], "/lab/modules")?;
     added.push(Added {
         from: sample_modules(other)?.join("answer.ko"),
         to: "/lab/modules/other/answer.ko".to_string(),
