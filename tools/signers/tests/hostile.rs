@@ -28,7 +28,7 @@ fn listed() -> Vec<Signer> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     /// One bit anywhere: nobody has signed that. The bytes between the module and the signature itself are not signed, and some of them say
     /// nothing; whoever has signed it is the same then.
