@@ -81,7 +81,8 @@ fn null() -> File {
 
 /// `/dev/null` is neither a file nor non-blocking; a file that is thrown away.
 fn sink() -> File {
-    let path = std::env::temp_dir().join(format!("vesper-mirror-{:?}", thread::current().id()));
+    let (process, thread) = (std::process::id(), thread::current().id());
+    let path = std::env::temp_dir().join(format!("vesper-mirror-{process}-{thread:?}"));
     let file = File::create(&path).expect("a file");
     std::fs::remove_file(&path).expect("the file");
     file

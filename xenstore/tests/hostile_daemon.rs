@@ -135,13 +135,11 @@ fn answers_out_of_order_find_their_callers() {
 
 #[test]
 fn late_transactions_and_watches_are_given_back() {
-    let (go, wait) = std::sync::mpsc::channel();
-    let (client, daemon, _dir) = client_within(Duration::from_secs(2), move |stream| {
-        let (begin, watch) = (next(&stream), next(&stream));
-        wait.recv().expect("the test goes on");
+    let (client, daemon, _dir) = client_within(Duration::from_secs(2), |stream| {
+        // The client reads when it has given up the first two; so what is given back comes with what it reads then.
+        let (begin, watch, read) = (next(&stream), next(&stream), next(&stream));
         answer(&stream, &begin, b"77\0");
         answer(&stream, &watch, b"OK\0");
-        let read = next(&stream);
         answer(&stream, &read, b"1");
         let after: Vec<Frame> = (0..3).map(|_| next(&stream)).collect();
         for request in &after {
@@ -151,7 +149,6 @@ fn late_transactions_and_watches_are_given_back() {
     });
     assert_eq!(client.begin().unwrap_err().errno(), libc::ETIMEDOUT);
     assert_eq!(client.watch("/w").unwrap_err().errno(), libc::ETIMEDOUT);
-    go.send(()).expect("the daemon waits");
     assert_eq!(client.read(Tx::NONE, "/t").unwrap(), b"1");
     assert_eq!(client.read(Tx::NONE, "/t").unwrap(), b"2");
     let (watch, after) = daemon.join().expect("daemon");
