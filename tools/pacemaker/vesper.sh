@@ -29,13 +29,16 @@ ask_guest() {
 	esac
 }
 
-# Takes the reply of `vesper alive --now` apart. The keys are in quotes, and a quote within a text is escaped: so no text, whoever wrote it,
-# is taken for a key.
+# Takes the reply of `vesper alive --now` apart, without starting tools: monitors are frequent. The keys are in quotes, and a quote within
+# a text is escaped: so no text, whoever wrote it, is taken for a key.
 read_reply() {
-	domid=$(printf '%s\n' "$reply" | sed -n 's/.*"guest":{"domid":\([0-9]*\),.*/\1/p')
-	because=$(printf '%s\n' "$reply" | sed -n 's/.*"because":"\([a-z-]*\)".*/\1/p')
-	faults=$(printf '%s\n' "$reply" | grep -oE \
-		'\{"fault":[0-9]+,"event":"[a-z-]+","severity":"[a-z]+"(,"failed":"[a-z]+")?(,"service":"([^"\\]|\\.)*")?,"cause":"([^"\\]|\\.)*"')
+	case $reply in *'"guest":{"domid":'*) domid=${reply#*\"guest\":{\"domid\":} domid=${domid%%[!0-9]*} ;; esac
+	because=
+	case $reply in *'"because":"'*) because=${reply#*\"because\":\"} because=${because%%\"*} ;; esac
+	case $reply in
+	*'{"fault":'*) faults=$(printf '%s\n' "$reply" | grep -oE \
+		'\{"fault":[0-9]+,"event":"[a-z-]+","severity":"[a-z]+"(,"failed":"[a-z]+")?(,"service":"([^"\\]|\\.)*")?,"cause":"([^"\\]|\\.)*"') ;;
+	esac
 	case $because in
 	paused | saving | starved) state=quiet why="$because" ;;
 	shut-down | rebooting | soft-reset | destroyed) state=ending why="$because" ;;
@@ -100,7 +103,10 @@ note_resource() {
 forget_resource() { rm -f "$NOTE"; }
 
 # noted KEY: the value in this resource's note.
-noted() { sed -n "s/^$1 //p" "$NOTE" 2> /dev/null; }
+noted() {
+	[ -r "$NOTE" ] || return
+	while read -r key_ value_; do [ "$key_" != "$1" ] || printf '%s\n' "$value_"; done < "$NOTE"
+}
 
 # in_time: seconds that are left of the action's time limit, with a reserve of a third.
 in_time() { echo $((${OCF_RESKEY_CRM_meta_timeout:-60000} / 1500)); }
