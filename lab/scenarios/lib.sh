@@ -139,6 +139,14 @@ add_guests() {
   done
 }
 cluster_shows() { in_cluster crm_mon -1rfA | grep -q -e "$1"; }
+# expect_no_alarm WHEN: nothing has failed, by vesperd's word, the hook's and Pacemaker's.
+expect_no_alarm() {
+  expect_status 0 vesper --json events
+  expect_no_text '"failed":' '"severity":"error"' '"severity":"fatal"'
+  expect_equal "pushes $1" "$(grep -c 'failed g[12] on dom0' /var/log/vesperd.log)" 0
+  expect_status 0 in_cluster crm_mon -1rfA
+  expect_no_text "Failed Resource Actions" "fail-count"
+}
 # link_push: vesperd's hook for all that fails.
 link_push() {
   mkdir -p /etc/vesper/hooks.d/failed.d
