@@ -40,12 +40,8 @@ enum Command {
     },
     /// Runs the tests: the core ones by default.
     Test(test::Arguments),
-    /// Measures again what docs/performance.md says: all benchmarks, or those named.
-    Bench {
-        /// ring, mirror, copies, guests, record, kick, throughput, loader
-        #[arg(value_name = "NAME")]
-        which: Vec<String>,
-    },
+    /// Measures again what docs/performance.md and docs/failover.md say: all benchmarks, or those named.
+    Bench(bench::Arguments),
     /// Builds the guest's kernel modules: target/kmod/VERSION/{vesper_front.ko,probes/*.ko}.
     Kmod {
         /// The kernel it is for: a series (6.1, 6.12) or a release whose headers are installed.
@@ -72,7 +68,7 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }),
         Command::Dist => host_packages::ensure().and_then(|()| dist::main()).map(|()| ExitCode::SUCCESS),
-        Command::Bench { which } => bench::run(&which).map(|()| ExitCode::SUCCESS),
+        Command::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Lab(command) => lab::main(command),
     };
     match result {

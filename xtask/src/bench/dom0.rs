@@ -108,7 +108,12 @@ pub fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn c_program(name: &str, libraries: &[&str]) -> Result<PathBuf> {
+/// Compiles a program of `lab/bench`, static.
+///
+/// # Errors
+///
+/// It does not compile.
+pub fn c_program(name: &str, libraries: &[&str]) -> Result<PathBuf> {
     let program = folder()?.join(name);
     let source = paths::workspace().join(format!("lab/bench/{name}.c"));
     // Both readers checksum with plain 64-bit words.

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Failover: from a fault in a guest to the first answer of the stand-by, with Pacemaker's own agent for Xen guests and with
+//! VESPER's, on real Xen with real Pacemaker. `docs/failover.md` is about it, and its table comes from here.
+
+mod kept;
+mod machine;
+mod report;
+mod rows;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+
+use kept::Kept;
+use rows::{COLUMNS, Column, ROWS, Row};
+
+/// What is asked of `cargo xtask bench failover`.
+#[derive(Args, Debug, Default)]
+#[group(id = "failover")]
+pub struct Options {
+    /// failover: only these rows of its table, with commas between; a wrong name shows all of them.
+    #[arg(long, value_name = "ROW", value_delimiter = ',')]
+    rows: Vec<String>,
+    /// failover: only these columns: heartbeat-10s, heartbeat-1s, vesper.
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    columns: Vec<String>,
+    /// failover: so many of each; else 5, and 3 where the agent is blind by design or nothing may happen.
+    #[arg(long, value_name = "N")]
+    repetitions: Option<u32>,
+}
+
+impl Options {
+    /// Whether any was given.
+    pub fn any(&self) -> bool {
+        !self.rows.is_empty() || !self.columns.is_empty() || self.repetitions.is_some()
+    }
+}
+
+/// Measures what has not been measured yet, prints the table of all that has, and writes it into `docs/failover.md`.
+///
+/// # Errors
+///
+/// An unknown row or column, before anything runs. The lab cannot be built or booted, or a repetition could not be
+/// brought to its end in two boots. What is kept stays; the next run goes on from there.
+pub fn run(options: &Options) -> Result<()> {
+    let rows = chosen(&options.rows, ROWS, |row| row.name).context("--rows")?;
+    let columns = chosen(&options.columns, COLUMNS, |column| column.name).context("--columns")?;
+    let mut kept = Kept::load()?;
+    measure(&columns, &rows, options.repetitions, &mut kept)?;
+    report::print(&kept);
+    report::write(&kept)
+}
+
+/// Boots as often as it takes to have all.
+fn measure(columns: &[&Column], rows: &[&Row], repetitions: Option<u32>, kept: &mut Kept) -> Result<()> {
+    let mut fruitless = 0;
+    loop {
+        let plan = plan(columns, rows, repetitions, kept);
+        if plan.is_empty() {
+            return Ok(());
+        }
+        eprintln!(
+            "· {} repetitions to go, a minute or two each; booting Xen, dom0, a cluster and two guests …",
+            plan.len()
+        );
+        let before = kept.count();
+        let outcome = machine::run(&plan, &mut |result| {
+            eprintln!("  {}", report::line(&result));
+            kept.add(result)
+        });
+        match outcome {
+            Ok(()) if kept.count() - before == plan.len() => return Ok(()),
+            Ok(()) => bail!("results are missing, and nobody said why"),
+            Err(error) => {
+                fruitless = if kept.count() > before { 0 } else { fruitless + 1 };
+                ensure!(fruitless < 2, "no repetition in two boots: {error:#}");
+                eprintln!("· the rest in another boot, for {error:#}");
+            }
+        }
+    }
+}
+
+/// A repetition that is to be run.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    column: &'a Column,
+    row: &'a Row,
+    number: u32,
+}
+
+/// What is still to do: the first of all, column by column, then the second.
+fn plan<'a>(
+    columns: &[&'a Column],
+    rows: &[&'a Row],
+    repetitions: Option<u32>,
+    kept: &Kept,
+) -> Vec<Step<'a>> {
+    let mut left = Vec::new();
+    for column in columns {
+        for row in rows {
+            let wanted = repetitions.unwrap_or(row.repetitions(column));
+            let done = u32::try_from(kept.of(column.name, row.name).len()).unwrap_or(u32::MAX);
+            left.extend((done..wanted).map(|done| Step { column, row, number: done + 1 }));
+        }
+    }
+    left.sort_by_key(|step| step.number);
+    left
+}
+
+/// Those that are named, or all.
+fn chosen<'a, T>(names: &[String], all: &'a [T], name: impl Fn(&T) -> &str) -> Result<Vec<&'a T>> {
+    if names.is_empty() {
+        return Ok(all.iter().collect());
+    }
+    let find = |wanted: &String| all.iter().find(|one| name(one) == wanted);
+    let known = || all.iter().map(&name).collect::<Vec<_>>().join(", ");
+    names
+        .iter()
+        .map(|wanted| find(wanted).with_context(|| format!("no {wanted}; there are: {}", known())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_not_planned_again() -> Result<()> {
+        let rows: Vec<&Row> = ROWS.iter().take(2).collect();
+        let line = format!("vesper {} 1 10 20 30 40 2 yes record\n", rows[0].name);
+        let kept = Kept::parse(&line)?;
+        let plan = plan(&[&COLUMNS[2]], &rows, Some(2), &kept);
+        let plan: Vec<_> = plan.iter().map(|step| (step.row.name, step.number)).collect();
+        assert_eq!(plan, [(rows[1].name, 1), (rows[0].name, 2), (rows[1].name, 2)]);
+        Ok(())
+    }
+
+    #[test]
+    fn an_unknown_name_shows_the_known_ones() {
+        let error = chosen(&["panics".to_string()], ROWS, |row| row.name).expect_err("there is none");
+        assert!(error.to_string().contains("panic-destroy"), "{error}");
+    }
+}
