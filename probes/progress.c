@@ -23,12 +23,12 @@
 enum { GONE = 1, STOPPED, STALLED, AGAIN };
 
 static const char schema[] =
-	"gone event=process-killed subject=name name:str\n"
-	"stopped event=process-stuck subject=name "
-	"name:str pid:u32 processes:u32\n"
-	"stalled event=process-stuck subject=name "
-	"name:str pid:u32 processes:u32 seconds:u32 stack:str\n"
-	"again name:str pid:u32 processes:u32\n";
+	"gone event=process-killed subject=comm comm:str\n"
+	"stopped event=process-stuck subject=comm "
+	"comm:str pid:u32 processes:u32\n"
+	"stalled event=process-stuck subject=comm "
+	"comm:str pid:u32 processes:u32 seconds:u32 stack:str\n"
+	"again comm:str pid:u32 processes:u32\n";
 
 #define SERVICES	16
 #define STACK_BYTES	2000

@@ -15,12 +15,12 @@ expect_status 0 vesper probe 1 progress -- names=absent,busybox-served seconds=3
 start_tail /tmp/tail 1/progress
 expect_line 10 /tmp/tail '"item":"started"'
 guest 1 'kill -STOP $(cat /tmp/pid)'
-expect_line 3 /tmp/tail '"event":"stopped"' '"name":"busybox-served"' "\"pid\":$(guest 1 'cat /tmp/pid')" '"processes":1'
+expect_line 3 /tmp/tail '"event":"stopped"' '"comm":"busybox-served"' "\"pid\":$(guest 1 'cat /tmp/pid')" '"processes":1'
 sleep 4
 guest 1 'kill -CONT $(cat /tmp/pid)'
-expect_line 3 /tmp/tail '"event":"again"' '"name":"busybox-served"'
+expect_line 3 /tmp/tail '"event":"again"' '"comm":"busybox-served"'
 guest 1 'kill -9 $(cat /tmp/pid); rm /tmp/pid'
-expect_line 3 /tmp/tail '"event":"gone"' '"name":"busybox-served"'
+expect_line 3 /tmp/tail '"event":"gone"' '"comm":"busybox-served"'
 begin sleep 1000
 expect_line 10 /tmp/tail '"event":"stalled"' '"seconds":3' nanosleep
 guest 1 'kill $(cat /tmp/pid)'
