@@ -74,6 +74,9 @@ fn remedy(error: &BadCertificate) -> &'static str {
         BadCertificate::Unreadable(_) => {
             "name the certificate that belongs to the signing key, in PEM or DER: openssl x509 -in FILE shows it"
         }
+        BadCertificate::PrivateKey(_) => {
+            "leave nothing but the certificate in the file; the key stays where modules are signed, and dom0 is better without it"
+        }
         BadCertificate::Several(_) => "put each into a file of its own, and list those who may sign",
         BadCertificate::Key(_) => {
             "sign with an RSA key of 2048 to 4096 bits, or an ECDSA key on P-256 or P-384"
@@ -122,6 +125,8 @@ mod tests {
             mode(&dir.path().join(name), 0o600);
         };
         file("two", &[fs::read(data("rsa.pem")).unwrap(), fs::read(data("p256.pem")).unwrap()].concat());
+        let key = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        file("key", &[key, &fs::read(data("rsa.pem")).unwrap()[..]].concat());
         file("long", &[0; 70_000]);
         file("empty", b"");
         fs::create_dir(dir.path().join("dir")).unwrap();
@@ -141,6 +146,10 @@ mod tests {
             ("empty", "empty is no X.509 certificate: "),
             ("sha256.sig", "sha256.sig is no X.509 certificate: "),
             ("long", "long has more than 65536 bytes, which no certificate has; name the certificate that"),
+            (
+                "key",
+                "key is a file with a private key in it (PRIVATE KEY); leave nothing but the certificate in the file",
+            ),
             ("two", "two is 2 certificates; put each into a file of its own"),
             (
                 "weak.pem",

@@ -11,8 +11,13 @@ use x509_cert::ext::pkix::SubjectKeyIdentifier;
 
 use crate::key::Key;
 
-/// What a file of PEM has in it.
-const PEM: &[u8] = b"-----BEGIN ";
+/// What a line begins and ends with where a block of PEM begins or ends.
+const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"-----END ";
+const DASHES: &[u8] = b"-----";
+
+/// A block that is a certificate.
+const CERTIFICATE: &[u8] = b"CERTIFICATE";
 
 /// Most characters of a name that are shown.
 const SHOWN: usize = 200;
@@ -33,6 +38,9 @@ pub enum BadCertificate {
     /// It is something else, or broken.
     #[error("no X.509 certificate: {0}")]
     Unreadable(String),
+    /// A private key is in it, beside the certificate or instead of it: of which kind.
+    #[error("a file with a private key in it ({0})")]
+    PrivateKey(String),
     /// There are several in it.
     #[error("{0} certificates")]
     Several(usize),
@@ -50,16 +58,16 @@ pub enum BadCertificate {
 }
 
 impl Signer {
-    /// Takes the bytes of a file: one certificate, in PEM or DER.
+    /// Takes the bytes of a file: one certificate, in PEM or DER. Text and other blocks around one in PEM do not matter, as for openssl;
+    /// but for a private key, which should not be here at all.
     ///
     /// # Errors
     /// [`BadCertificate`].
     pub fn new(file: &[u8]) -> Result<Self, BadCertificate> {
         let unreadable = |error: x509_cert::der::Error| BadCertificate::Unreadable(error.to_string());
-        let certificate = match file.windows(PEM.len()).filter(|text| *text == PEM).count() {
-            0 => Certificate::from_der(file),
-            1 => Certificate::from_pem(file),
-            count => return Err(BadCertificate::Several(count)),
+        let certificate = match block(file)? {
+            Some(block) => Certificate::from_pem(block),
+            None => Certificate::from_der(file),
         };
         let certificate = certificate.map_err(unreadable)?.tbs_certificate;
         let key = Key::of(&certificate.subject_public_key_info)?;
@@ -82,6 +90,40 @@ impl Signer {
             SignerIdentifier::SubjectKeyIdentifier(key_id) => self.key_id.as_ref() == Some(key_id),
         }
     }
+}
+
+/// The one certificate's lines of a file with blocks of PEM; `None` if there is no block in it.
+///
+/// # Errors
+/// [`BadCertificate`] if there is a private key, or another number of certificates.
+fn block(file: &[u8]) -> Result<Option<Vec<u8>>, BadCertificate> {
+    let lines: Vec<_> = file.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).collect();
+    let labels: Vec<_> = lines.iter().filter_map(|line| label_of(line, BEGIN)).collect();
+    let text = |label: &[u8]| shown(&String::from_utf8_lossy(label));
+    if let Some(key) = labels.iter().find(|label| label.ends_with(b"PRIVATE KEY")) {
+        return Err(BadCertificate::PrivateKey(text(key)));
+    }
+    let Some(first) = labels.first() else { return Ok(None) };
+    match labels.iter().filter(|label| **label == CERTIFICATE).count() {
+        0 => return Err(BadCertificate::Unreadable(format!("there is a {} in it", text(first)))),
+        1 => {}
+        count => return Err(BadCertificate::Several(count)),
+    }
+    let from = lines.iter().skip_while(|line| label_of(line, BEGIN) != Some(CERTIFICATE));
+    let mut block = Vec::new();
+    for line in from {
+        block.extend_from_slice(line);
+        block.push(b'\n');
+        if label_of(line, END).is_some() {
+            break;
+        }
+    }
+    Ok(Some(block))
+}
+
+/// Of which kind the block is that this line begins, or ends.
+fn label_of<'a>(line: &'a [u8], mark: &[u8]) -> Option<&'a [u8]> {
+    line.strip_prefix(mark)?.strip_suffix(DASHES)
 }
 
 /// Whom a signature names, for people.

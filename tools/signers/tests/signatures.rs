@@ -112,6 +112,44 @@ fn a_certificate_that_is_none_or_too_weak_is_refused() {
     }
 }
 
+/// What editors, `openssl x509 -text` and `openssl pkcs12` leave around a certificate.
+#[test]
+fn text_around_a_certificate_does_not_matter() {
+    let pem = String::from_utf8(file("rsa.pem")).unwrap();
+    let wanted = signers(&["rsa.der"]);
+    let request = "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n";
+    for (what, text) in [
+        ("a blank line behind", format!("{pem}\n")),
+        ("text behind", format!("{pem}of the kernel team\n")),
+        ("text before", format!("Certificate:\n    Subject: -----BEGIN CERTIFICATE-----\n\n{pem}")),
+        ("no end of the last line", pem.trim_end().to_owned()),
+        ("lines of another system", pem.replace('\n', "\r\n")),
+        ("blanks at ends of lines", pem.replace('\n', " \n")),
+        ("another block before", format!("{request}{pem}")),
+        ("another block behind", format!("{pem}{request}")),
+    ] {
+        let found = Signer::new(text.as_bytes()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(found, wanted[0], "{what}");
+    }
+    let said = |text: &str| Signer::new(text.as_bytes()).unwrap_err().to_string();
+    assert_eq!(said(request), "no X.509 certificate: there is a CERTIFICATE REQUEST in it");
+    assert_eq!(said(&format!("{pem}{request}{pem}")), "2 certificates");
+    assert!(said(pem.split("-----END").next().unwrap()).starts_with("no X.509 certificate: "));
+}
+
+/// A key has no business in dom0.
+#[test]
+fn a_private_key_is_refused_by_name() {
+    let pem = String::from_utf8(file("rsa.pem")).unwrap();
+    for kind in ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] {
+        let key = format!("-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n");
+        let wanted = format!("a file with a private key in it ({kind})");
+        for text in [format!("{key}{pem}"), format!("{pem}{key}"), format!("{key}{pem}{pem}"), key] {
+            assert_eq!(Signer::new(text.as_bytes()).unwrap_err().to_string(), wanted);
+        }
+    }
+}
+
 /// A certificate's name is somebody else's text.
 #[test]
 fn names_do_nothing_to_a_terminal() {
