@@ -79,16 +79,16 @@ expect_status 6 vesper insmod 1 /tmp/other.ko
 expect_text "is not in inject.digests" "systemctl reload vesperd"
 expect_no_module 1 answer
 note "only what is in a directory"
-mkdir -m 755 -p /tmp/admitted/below
-restricted 'directories = ["/tmp/admitted"]'
+mkdir -m 755 -p /etc/vesper/admitted/below
+restricted 'directories = ["/etc/vesper/admitted"]'
 expect_status 6 vesper insmod 1 /tmp/answer.ko
-expect_text "no file in /tmp/admitted has its bytes" "have root copy it into /tmp/admitted"
+expect_text "no file in /etc/vesper/admitted has its bytes" "have root copy it into /etc/vesper/admitted"
 expect_no_module 1 answer
-cp /tmp/answer.ko /tmp/admitted/below/
+cp /tmp/answer.ko /etc/vesper/admitted/below/
 check_works 1
-chmod 777 /tmp/admitted/below
+chmod 777 /etc/vesper/admitted/below
 expect_status 6 vesper insmod 1 /tmp/answer.ko
-expect_text "/tmp/admitted/below is writable by its group or by others"
+expect_text "/etc/vesper/admitted/below is writable by its group or by others"
 note "only what a listed signer has signed"
 mkdir -m 755 -p /etc/vesper/signers
 cp $KO/signer.pem /etc/vesper/signers/lab.pem

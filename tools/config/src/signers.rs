@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Certificates of `inject.signers`. Who can write one says which modules may be loaded, so nobody but root may.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use toml::Spanned;
 use vesper_signers::{BadCertificate, Signer};
 
 use super::ConfigError;
-use super::owner::others;
+use super::owner::{on_the_way, others};
 use super::place::Place;
 
 const KEY: &str = "inject.signers";
@@ -47,7 +47,7 @@ fn certificate(path: &Path) -> Result<Signer, Wrong> {
         return Err((what.into(), "name the file of each certificate"));
     }
     trusted(path, &file).map_err(unread)?.map_or(Ok(()), |why| {
-        Err((why, "leave the file and its directory to root: chown root, chmod go-w"))
+        Err((why, "leave the file and each directory on its way to root: chown root, chmod go-w; below /etc/vesper they are"))
     })?;
     let mut bytes = Vec::new();
     file.take(MOST + 1).read_to_end(&mut bytes).map_err(unread)?;
@@ -60,13 +60,10 @@ fn certificate(path: &Path) -> Result<Signer, Wrong> {
 
 /// How somebody else could change the file, or put another in its place.
 fn trusted(path: &Path, file: &File) -> io::Result<Option<String>> {
-    if let Some(why) = others(&file.metadata()?) {
-        return Ok(Some(format!("is {why}")));
+    match others(&file.metadata()?) {
+        Some(why) => Ok(Some(format!("is {why}"))),
+        None => on_the_way(path),
     }
-    // Where it really is: root may have named a symbolic link.
-    let path = fs::canonicalize(path)?;
-    let Some(dir) = path.parent() else { return Ok(None) };
-    Ok(others(&fs::metadata(dir)?).map(|why| format!("is in {}, which is {why}", dir.display())))
 }
 
 fn remedy(error: &BadCertificate) -> &'static str {
@@ -87,10 +84,19 @@ fn remedy(error: &BadCertificate) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use tempfile::TempDir;
 
     use super::*;
     use crate::Config;
+
+    /// A directory that nobody else can put another in the place of; what is below /tmp somebody could.
+    fn own_dir() -> TempDir {
+        let mut places = ["XDG_RUNTIME_DIR", "HOME"].into_iter().filter_map(std::env::var_os);
+        places.find_map(|place| tempfile::tempdir_in(place).ok()).expect("a home")
+    }
 
     fn data(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../signers/tests/data").join(name)
@@ -115,7 +121,7 @@ mod tests {
 
     #[test]
     fn certificates_are_read_with_the_rest() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = own_dir();
         for name in ["rsa.der", "p384-text.pem", "weak.pem", "ed25519.pem", "p521.pem", "sha256.sig"] {
             fs::copy(data(name), dir.path().join(name)).unwrap();
             mode(&dir.path().join(name), 0o644);
@@ -174,10 +180,10 @@ mod tests {
 
     #[test]
     fn a_certificate_that_others_could_change_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = own_dir();
         let file = dir.path().join("rsa.der");
         fs::copy(data("rsa.der"), &file).unwrap();
-        let link = tempfile::tempdir().unwrap();
+        let link = own_dir();
         symlink(&file, link.path().join("rsa.der")).unwrap();
         mode(&file, 0o664);
         let open =
@@ -185,12 +191,57 @@ mod tests {
         assert!(said(dir.path(), &["rsa.der"]).contains(open), "{}", said(dir.path(), &["rsa.der"]));
         mode(&file, 0o644);
         mode(dir.path(), 0o777);
-        let open =
-            "rsa.der is in DIR, which is writable by its group or by others: chmod go-w; leave the file and";
+        let open = "rsa.der is reached through DIR, which is writable by its group or by others: chmod go-w; leave the file";
         assert!(said(dir.path(), &["rsa.der"]).contains(open), "{}", said(dir.path(), &["rsa.der"]));
         // Also where the file really is.
         assert!(said(link.path(), &["rsa.der"]).contains("which is writable by its group or by others"));
         mode(dir.path(), 0o755);
         assert_eq!(said(link.path(), &["rsa.der"]), "CN=test rsa,O=VESPER");
+    }
+
+    /// Whoever can change a directory further up can put another in the place of the one below.
+    #[test]
+    fn every_directory_on_the_way_is_looked_at() {
+        let root = own_dir();
+        let top = root.path();
+        for dir in ["real/deep", "links", "far"] {
+            fs::create_dir_all(top.join(dir)).unwrap();
+        }
+        fs::copy(data("rsa.der"), top.join("real/deep/rsa.der")).unwrap();
+        mode(&top.join("real/deep/rsa.der"), 0o644);
+        // links/rsa.der, then far/deep, which is a directory's link, then the file.
+        symlink(top.join("real/deep"), top.join("far/deep")).unwrap();
+        symlink("../far/./deep/rsa.der", top.join("links/rsa.der")).unwrap();
+        let dirs = ["real/deep", "real", "links", "far", ""].map(|dir| top.join(dir));
+        dirs.iter().for_each(|dir| mode(dir, 0o755));
+        for (named, way) in [("links/rsa.der", &dirs[..]), ("real/deep/../../real/deep/rsa.der", &dirs[..2])]
+        {
+            let said = || said(&top.join("."), &[named]);
+            assert_eq!(said(), "CN=test rsa,O=VESPER", "{named}");
+            for dir in way {
+                for (open, remedy) in [(0o775, ": chmod go-w;"), (0o757, ": chmod go-w;"), (0o1777, ";")] {
+                    mode(dir, open);
+                    let shown = dir.display().to_string();
+                    let wanted = format!(
+                        "is reached through {}, which is writable by its group or by others{remedy} leave",
+                        shown.trim_end_matches('/')
+                    );
+                    assert!(said().contains(&wanted), "{open:o}\n  said   {}\n  wanted {wanted}", said());
+                }
+                mode(dir, 0o755);
+            }
+        }
+        // What no path has to do with.
+        mode(&top.join("links"), 0o777);
+        assert_eq!(said(&top.join("."), &["real/deep/rsa.der"]), "CN=test rsa,O=VESPER");
+        // The usual place for a mistake.
+        let tmp = tempfile::tempdir_in("/tmp").unwrap();
+        fs::copy(data("rsa.der"), tmp.path().join("rsa.der")).unwrap();
+        mode(&tmp.path().join("rsa.der"), 0o644);
+        let said = said(tmp.path(), &["rsa.der"]);
+        assert!(
+            said.contains("is reached through /tmp, which is writable by its group or by others; "),
+            "{said}"
+        );
     }
 }

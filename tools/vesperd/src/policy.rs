@@ -14,7 +14,7 @@ use std::sync::Arc;
 use nix::fcntl::OFlag;
 use sha2::{Digest as _, Sha256};
 use vesper_action::image::ImageError;
-use vesper_config::owner::others;
+use vesper_config::owner::{on_the_way, others};
 use vesper_config::{Digest, Inject};
 use vesper_signers::{Unsigned, signer_of};
 
@@ -92,7 +92,7 @@ pub(crate) fn listed(inject: &Inject, bytes: &[u8], digest: Digest) -> Result<()
         return Ok(());
     }
     let mut search = Search { bytes, distrusted: None };
-    if directories.iter().any(|dir| search.directory(dir, DEPTH)) {
+    if directories.iter().any(|dir| search.named(dir)) {
         return Ok(());
     }
     let (mut why, mut remedies) = (Vec::new(), Vec::new());
@@ -119,8 +119,18 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// In a directory of the list, which may be a symbolic link, for root has named it.
+    fn named(&mut self, dir: &Path) -> bool {
+        // What is not there has nothing in it.
+        let Ok(way) = on_the_way(dir) else { return false };
+        if let Some(why) = way {
+            self.distrusted.get_or_insert_with(|| format!("{} {why}", dir.display()));
+            return false;
+        }
+        self.directory(dir, DEPTH)
+    }
+
     fn directory(&mut self, dir: &Path, depth: u32) -> bool {
-        // The named one may be a symbolic link, for root has named it.
         let Ok(entries) = fs::metadata(dir).and_then(|found| Ok((found, fs::read_dir(dir)?))) else {
             return false;
         };
@@ -176,11 +186,16 @@ fn is_same(file: &mut File, mut bytes: &[u8]) -> io::Result<bool> {
 }
 
 #[cfg(test)]
+#[path = "../tests/support/own_dir.rs"]
+mod own_dir;
+
+#[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use vesper_signers::Signer;
 
+    use super::own_dir::own_dir;
     use super::*;
 
     fn mode(path: &Path, mode: u32) {
@@ -203,7 +218,7 @@ mod tests {
 
     #[test]
     fn one_list_is_enough() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = own_dir();
         fs::write(dir.path().join("a.ko"), "one").unwrap();
         let digests = [digest(b"two")].into();
         let inject = Inject { directories: vec![dir.path().into()], digests, ..Inject::default() };
@@ -222,8 +237,8 @@ mod tests {
 
     #[test]
     fn a_directory_admits_what_root_has_put_there_or_below_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let outside = tempfile::tempdir().unwrap();
+        let dir = own_dir();
+        let outside = own_dir();
         let inject = Inject { directories: vec![dir.path().into()], ..Inject::default() };
         let said = |bytes: &[u8]| listed(&inject, bytes, digest(bytes)).map_err(|error| error.to_string());
         let below = dir.path().join("6.1.0/probes");
@@ -251,6 +266,25 @@ mod tests {
         mode(&below, 0o755);
         assert_eq!(said(&long), Ok(()));
         assert!(said(b"").is_err());
+        // Whoever can write further up can put another directory there.
+        mode(dir.path(), 0o1777);
+        let inject = Inject { directories: vec![below.clone()], ..Inject::default() };
+        let refused = listed(&inject, &long, digest(&long)).unwrap_err().to_string();
+        let wanted = format!(
+            "{} is reached through {}, which is writable by its group or by others",
+            below.display(),
+            dir.path().display()
+        );
+        assert!(refused.ends_with(&wanted), "{refused}");
+        mode(dir.path(), 0o755);
+        assert!(listed(&inject, &long, digest(&long)).is_ok());
+        // Through a link of root's.
+        let link = outside.path().join("link");
+        symlink(&below, &link).unwrap();
+        let inject = Inject { directories: vec![link], ..Inject::default() };
+        assert!(listed(&inject, &long, digest(&long)).is_ok());
+        mode(outside.path(), 0o777);
+        assert!(listed(&inject, &long, digest(&long)).is_err());
     }
 
     fn data(name: &str) -> Arc<[u8]> {
@@ -302,7 +336,7 @@ mod tests {
     /// The lists together: one is enough, and what is refused is told of each.
     #[test]
     fn signers_are_one_list_more() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = own_dir();
         fs::write(dir.path().join("a.ko"), "one").unwrap();
         let inject = Inject {
             directories: vec![dir.path().into()],

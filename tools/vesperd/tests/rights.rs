@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::{Mutex, Once};
 
 use log::{Level, Log, Metadata, Record};
+use support::own_dir::own_dir;
 use support::{Client, World, eventually};
 use vesper_api::{Done, ErrorKind, Failure, Request};
 use vesper_xenfront::loopback::Work;
@@ -110,7 +111,8 @@ fn only_listed_modules_go_in_and_a_reload_changes_the_lists() {
     let mut world = world();
     let guest = world.add_attached(12);
     let (first, second) = (world.module("first"), world.module("second"));
-    let dir = world.dir.path().join("admitted");
+    let own = own_dir();
+    let dir = own.path().join("admitted");
     fs::create_dir_all(dir.join("below")).unwrap();
     world.reload(&format!("[inject]\ndigests = [\"{}\"]", sha256sum(&first)));
     world.insmod("12", &first).unwrap();
@@ -142,8 +144,8 @@ fn only_a_signer_s_modules_go_in_and_as_they_were_signed() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../signers/tests/data");
     let bytes = |name: &str| fs::read(data.join(name)).unwrap();
     let signed = [bytes("module.ko"), bytes("sha256.sig")].concat();
-    // Where nobody else can write.
-    let certificate = world.dir.path().join("rsa.pem");
+    let own = own_dir();
+    let certificate = own.path().join("rsa.pem");
     fs::copy(data.join("rsa.pem"), &certificate).unwrap();
     fs::set_permissions(&certificate, fs::Permissions::from_mode(0o644)).unwrap();
     world.reload(&format!("[inject]\nsigners = [{certificate:?}]"));
@@ -187,7 +189,8 @@ fn only_a_signer_s_modules_go_in_and_as_they_were_signed() {
 #[test]
 fn a_rule_loads_nothing_that_is_not_listed() {
     let mut world = world();
-    let probes = world.dir.path().join("probes");
+    let own = own_dir();
+    let probes = own.path().join("probes");
     let dir = probes.join("6.1.0-loopback");
     fs::create_dir_all(&dir).unwrap();
     fs::write(dir.join("panic.ko"), support::module("vesper_panic", support::VERMAGIC, 700)).unwrap();

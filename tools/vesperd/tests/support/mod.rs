@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of it")]
 
 pub mod events;
+pub mod own_dir;
 pub mod streaming;
 
 use std::fs::{self, File};
