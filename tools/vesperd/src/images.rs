@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
-use std::{io, iter};
+use std::{fmt, io, iter};
 
 use nix::fcntl::OFlag;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -74,9 +74,27 @@ pub(crate) struct Prepared {
     pub(crate) id: JobId,
     /// Where it was found, if it was looked for.
     pub(crate) path: Option<PathBuf>,
-    /// Of the file as it is, also if it is refused; `None` if it could not be read.
-    pub(crate) digest: Option<Digest>,
+    pub(crate) seen: Seen,
     pub(crate) image: Result<ModuleImage, FileError>,
+}
+
+/// What is known of a file, also if it is refused. It is shown in the log.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Of the file as it is; `None` if it could not be read.
+    digest: Option<Digest>,
+    /// Whose signature has admitted it, if that has.
+    signer: Option<String>,
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.digest {
+            Some(digest) => write!(f, "{digest}")?,
+            None => write!(f, "no digest")?,
+        }
+        self.signer.as_ref().map_or(Ok(()), |signer| write!(f, ", signed by {signer:?}"))
+    }
 }
 
 /// Jobs that wait.
@@ -131,19 +149,19 @@ impl Images {
                 is_heard
             };
             while let Some(Job { id, from, terms }) = todo.next() {
-                let mut digest = None;
+                let mut seen = Seen::default();
                 let is_heard = match from {
                     Origin::Client(file) => {
                         // Closed at the end, so that the loop is woken before who closes it.
                         let file = file.map(File::from);
-                        let image = take(&file, &terms, &mut digest);
-                        tell(Prepared { id, path: None, digest, image })
+                        let image = take(&file, &terms, &mut seen);
+                        tell(Prepared { id, path: None, seen, image })
                     }
                     Origin::Probes { directories, kernel, group } => {
                         let path = find(&directories, &kernel, &group);
                         let found = path.as_ref().ok().cloned();
-                        let image = path.and_then(|path| take(&open(&path)?, &terms, &mut digest));
-                        tell(Prepared { id, path: found, digest, image })
+                        let image = path.and_then(|path| take(&open(&path)?, &terms, &mut seen));
+                        tell(Prepared { id, path: found, seen, image })
                     }
                 };
                 if !is_heard {
@@ -205,7 +223,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The image of a file, copied before anything is looked at: what changes in the file later changes nothing here.
-fn take(file: &File, terms: &Terms, digest: &mut Option<Digest>) -> Result<ModuleImage, FileError> {
+fn take(file: &File, terms: &Terms, seen: &mut Seen) -> Result<ModuleImage, FileError> {
     let Terms { limit, inject } = terms;
     let limit = *limit;
     let metadata = file.metadata()?;
@@ -231,10 +249,14 @@ fn take(file: &File, terms: &Terms, digest: &mut Option<Digest>) -> Result<Modul
     if bytes.len() as u64 > limit {
         return Err(ImageError::TooLarge { limit }.into());
     }
-    let found = *digest.insert(policy::digest(&bytes));
-    let image = match policy::listed(inject, &bytes, found) {
+    let digest = *seen.digest.insert(policy::digest(&bytes));
+    let image = match policy::listed(inject, &bytes, digest) {
         Ok(()) => image::unpack(bytes, limit)?,
-        Err(unlisted) => unlisted.unless_signed(inject, || image::unpack(bytes, limit))?,
+        Err(unlisted) => {
+            let (image, signer) = unlisted.unless_signed(inject, bytes, limit)?;
+            seen.signer = Some(signer.name().to_owned());
+            image
+        }
     };
     Ok(image::examine(image)?)
 }
@@ -265,7 +287,7 @@ mod tests {
     }
 
     fn said(file: impl Into<OwnedFd>, limit: u64) -> String {
-        take(&File::from(file.into()), &terms(limit), &mut None).unwrap_err().to_string()
+        take(&File::from(file.into()), &terms(limit), &mut Seen::default()).unwrap_err().to_string()
     }
 
     #[test]

@@ -13,10 +13,12 @@ use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 use sha2::{Digest as _, Sha256};
-use vesper_action::image::ImageError;
+use vesper_action::image;
 use vesper_config::owner::{on_the_way, others};
 use vesper_config::{Digest, Inject};
-use vesper_signers::{Unsigned, signer_of};
+use vesper_signers::{Signer, Unsigned, signer_of};
+
+use crate::images::FileError;
 
 /// Directories below a named one that are looked into: `RELEASE/kernel/drivers/net/…` has fewer.
 const DEPTH: u32 = 16;
@@ -40,39 +42,52 @@ impl NotAdmitted {
         self.remedies.join(", or ")
     }
 
-    /// Admits the module all the same if it is one of a signer. What is signed is the module, and its file may be compressed, so only
-    /// now it is unpacked.
+    /// Admits the module all the same if it is one of a signer: the module, decompressed, and who has signed it. What is signed is the
+    /// module, and its file may be compressed, so only now it is unpacked.
     ///
     /// # Errors
-    /// This one, with what is wrong with the signature.
+    /// This one, with what is wrong with the signature; or [`FileError::Image`] if the file cannot be unpacked and nothing but its signature
+    /// could have admitted it, for then that is what is wrong with it.
     pub(crate) fn unless_signed(
         mut self,
         inject: &Inject,
-        unpack: impl FnOnce() -> Result<Arc<[u8]>, ImageError>,
-    ) -> Result<Arc<[u8]>, Self> {
-        if inject.signers.is_empty() {
-            return Err(self);
+        file: Arc<[u8]>,
+        limit: u64,
+    ) -> Result<(Arc<[u8]>, &Signer), FileError> {
+        let Inject { directories, digests, signers } = inject;
+        if signers.is_empty() {
+            return Err(self.into());
         }
-        let sign =
-            "sign it: scripts/sign-file sha256 KEY CERTIFICATE FILE, with a certificate of inject.signers";
-        let image = match unpack() {
+        let image = match image::unpack(file.clone(), limit) {
             Ok(image) => image,
+            Err(error) if directories.is_empty() && digests.is_empty() => return Err(error.into()),
             Err(error) => {
                 self.why.push(format!("no signature can be seen: {error}"));
-                self.remedies.push(sign.to_owned());
-                return Err(self);
+                return Err(self.into());
             }
         };
-        let Err(error) = signer_of(&image, &inject.signers) else { return Ok(image) };
+        let error = match signer_of(&image, signers) {
+            Ok(signer) => return Ok((image, signer)),
+            Err(error) => error,
+        };
+        // A signature behind compressed data would only damage them.
+        let how = if Arc::ptr_eq(&image, &file) {
+            "sign it"
+        } else {
+            "decompress it, sign that and compress it again"
+        };
+        let sign = format!(
+            "{how}: scripts/sign-file sha256 KEY CERTIFICATE FILE, with a certificate of inject.signers"
+        );
         if let Unsigned::Stranger(_) = error {
             self.remedies.push(add("the signer's certificate", "signers"));
         }
         self.remedies.push(match error {
-            Unsigned::NotSigned | Unsigned::Stranger(_) => sign.to_owned(),
+            Unsigned::NotSigned | Unsigned::Stranger(_) => sign,
             _ => format!("take the file as it was before it was signed, and {sign}"),
         });
         self.why.push(error.to_string());
-        Err(self)
+        Err(self.into())
     }
 }
 
@@ -193,8 +208,6 @@ mod own_dir;
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    use vesper_signers::Signer;
-
     use super::own_dir::own_dir;
     use super::*;
 
@@ -292,14 +305,22 @@ mod tests {
         fs::read(dir.join(name)).unwrap().into()
     }
 
+    /// Most bytes of a module here.
+    const LIMIT: u64 = 1 << 20;
+
+    fn taken(inject: &Inject, file: &Arc<[u8]>) -> Result<Arc<[u8]>, FileError> {
+        match listed(inject, file, digest(file)) {
+            Ok(()) => Ok(file.clone()),
+            Err(unlisted) => unlisted.unless_signed(inject, file.clone(), LIMIT).map(|(image, _)| image),
+        }
+    }
+
     /// What becomes of a file by these lists: the module that may be loaded, or why not and what to do.
     fn decided(inject: &Inject, file: &Arc<[u8]>) -> Result<Arc<[u8]>, (String, String)> {
-        let unpack = || vesper_action::image::unpack(file.clone(), 1 << 20);
-        let done = match listed(inject, file, digest(file)) {
-            Ok(()) => Ok(file.clone()),
-            Err(unlisted) => unlisted.unless_signed(inject, unpack),
-        };
-        done.map_err(|refused| (refused.to_string(), refused.remedy()))
+        taken(inject, file).map_err(|refused| match refused {
+            FileError::NotAdmitted(refused) => (refused.to_string(), refused.remedy()),
+            other => panic!("{other:?}"),
+        })
     }
 
     #[test]
@@ -328,9 +349,62 @@ mod tests {
         let (why, remedy) = decided(&inject, &changed).unwrap_err();
         assert!(why.contains("the signature of CN=test rsa,O=VESPER does not fit its bytes"), "{why}");
         assert_eq!(remedy, format!("take the file as it was before it was signed, and {sign}"));
-        let (why, remedy) = decided(&inject, &data("signed.ko.xz")[..300].into()).unwrap_err();
-        assert!(why.starts_with("modules are restricted, and no signature can be seen: "), "{why}");
-        assert_eq!(remedy, sign);
+    }
+
+    fn gzip(bytes: &[u8]) -> Arc<[u8]> {
+        use std::io::Write;
+
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(bytes).unwrap();
+        packed.finish().unwrap().into()
+    }
+
+    /// A signature belongs behind the module; behind what it is compressed to it would only damage that.
+    #[test]
+    fn who_is_to_sign_a_compressed_module_is_told_to_decompress_it() {
+        let inject = Inject { signers: vec![Signer::new(&data("rsa.pem")).unwrap()], ..Inject::default() };
+        let sign = "decompress it, sign that and compress it again: scripts/sign-file sha256 KEY CERTIFICATE FILE, with a certificate of inject.signers";
+        let (why, remedy) = decided(&inject, &gzip(&data("module.ko"))).unwrap_err();
+        assert_eq!((why.as_str(), remedy.as_str()), ("modules are restricted, and it is not signed", sign));
+        let (_, remedy) =
+            decided(&inject, &gzip(&[data("module.ko"), data("other.sig")].concat())).unwrap_err();
+        assert!(
+            remedy.starts_with("add the signer's certificate ") && remedy.ends_with(&format!(", or {sign}"))
+        );
+        let changed = [b"x".as_slice(), &data("module.ko"), &data("sha256.sig")].concat();
+        let (_, remedy) = decided(&inject, &gzip(&changed)).unwrap_err();
+        assert_eq!(remedy, format!("take the file as it was before it was signed, and {sign}"));
+    }
+
+    /// No signature helps such a file.
+    #[test]
+    fn a_file_that_cannot_be_unpacked_is_told_what_is_wrong_with_it() {
+        let dir = own_dir();
+        let signers = vec![Signer::new(&data("rsa.pem")).unwrap()];
+        let alone = Inject { signers, ..Inject::default() };
+        let beside = Inject { directories: vec![dir.path().into()], ..alone.clone() };
+        let and_digests = Inject { digests: [digest(b"two")].into(), ..alone.clone() };
+        let large = [&vec![0; LIMIT as usize][..], &data("module.ko"), &data("sha256.sig")].concat();
+        for (what, file, wanted) in [
+            ("empty", Arc::default(), "the file is empty"),
+            ("cut off", data("signed.ko.xz")[..300].into(), "the xz data is damaged or cut off: "),
+            (
+                "signed when it was compressed",
+                [gzip(&data("module.ko")), data("sha256.sig")].concat().into(),
+                "the gzip data is damaged",
+            ),
+            ("too large", gzip(&large), "the image is larger than the limit of 1048576 bytes"),
+        ] {
+            let refused = taken(&alone, &file).unwrap_err();
+            assert!(matches!(refused, FileError::Image(_)), "{what}: {refused:?}");
+            assert!(refused.to_string().starts_with(wanted), "{what}: {refused}");
+            for (inject, remedied) in [(&beside, "have root copy it into "), (&and_digests, "add \"sha256:")]
+            {
+                let (why, remedy) = decided(inject, &file).unwrap_err();
+                assert!(why.contains(&format!(", and no signature can be seen: {wanted}")), "{what}: {why}");
+                assert!(remedy.starts_with(remedied) && !remedy.contains("sign"), "{what}: {remedy}");
+            }
+        }
     }
 
     /// The lists together: one is enough, and what is refused is told of each.

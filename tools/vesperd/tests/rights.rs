@@ -167,9 +167,19 @@ fn only_a_signer_s_modules_go_in_and_as_they_were_signed() {
         assert!(failure.message.contains(wanted), "{name}: {}", failure.message);
         assert!(failure.remedy.unwrap().contains("scripts/sign-file sha256 KEY CERTIFICATE FILE"), "{name}");
     }
+    // What no signature helps.
+    let cut_off = world.file("signed.ko.xz", &bytes("signed.ko.xz")[..300]);
+    let failure = world.insmod("14", &cut_off).unwrap_err();
+    let wanted = "test.ko is refused, nothing was sent: the xz data is damaged or cut off: ";
+    assert!(failure.kind == ErrorKind::BadImage && failure.message.starts_with(wanted), "{failure:?}");
     assert!(guest.kernel().work().is_empty());
     for (name, file) in [("signed.ko", signed.clone()), ("signed.ko.xz", bytes("signed.ko.xz"))] {
-        world.insmod("14", &world.file(name, &file)).unwrap();
+        let file = world.file(name, &file);
+        world.insmod("14", &file).unwrap();
+        let who =
+            format!("; file \"test.ko\", {}, signed by \"CN=test rsa,O=VESPER\"; guest ", sha256sum(&file));
+        line(&["insmod of signed into guest14 (14): begun [", &who]);
+        line(&["insmod of signed into guest14 (14): done in ", &who]);
         let work = guest.kernel().work();
         let arrived = work.iter().rev().find_map(|work| match work {
             Work::Load { image, .. } => Some(image),

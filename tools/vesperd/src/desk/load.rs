@@ -18,14 +18,14 @@ use crate::images::{FileError, Prepared, Terms};
 
 impl Desk {
     /// An image has been looked at: it is sent, or refused.
-    pub(super) fn image_ready(&mut self, Prepared { id, path, digest, image }: Prepared) {
+    pub(super) fn image_ready(&mut self, Prepared { id, path, seen, image }: Prepared) {
         // Not there: its time limit passed meanwhile.
         let Some(mut order) = self.preparing.remove(&id) else { return };
         let now = Instant::now();
         let What::Load(load) = &mut order.what else {
             unreachable!("only loads have images");
         };
-        load.digest = digest;
+        load.seen = seen;
         if let Some(path) = path {
             load.file = path.display().to_string();
         }

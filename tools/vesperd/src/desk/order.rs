@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use vesper_action::{ModuleName, Outcome};
 use vesper_api::{Attached, Detached, Done, Errno, ErrorKind, Failure, GuestRef, Loaded, Unloaded};
-use vesper_config::Digest;
 use vesper_config::rules::Probe;
 use vesper_grant::DomId;
 use vesper_xenback::{GuestInfo, Uuid};
 
 use crate::clients::ClientId;
 use crate::failures::{self, label};
+use crate::images::Seen;
 use crate::logging::NOTICE;
 use crate::view;
 
@@ -40,12 +40,12 @@ pub(super) struct Load {
     /// Of the image.
     pub(super) bytes: u64,
     /// Of the file.
-    pub(super) digest: Option<Digest>,
+    pub(super) seen: Seen,
 }
 
 impl Load {
     pub(super) fn of(file: String, args: String) -> Self {
-        Self { module: file.clone(), file, args, bytes: 0, digest: None }
+        Self { module: file.clone(), file, args, bytes: 0, seen: Seen::default() }
     }
 }
 
@@ -260,10 +260,7 @@ impl Order {
         };
         let guest = &self.guest.uuid;
         match &self.what {
-            What::Load(load) => {
-                let digest = load.digest.map_or_else(|| "no digest".to_owned(), |digest| digest.to_string());
-                Some(format!(" [{by}; file {:?}, {digest}; guest {guest}]", load.file))
-            }
+            What::Load(load) => Some(format!(" [{by}; file {:?}, {}; guest {guest}]", load.file, load.seen)),
             What::Unload { .. } => Some(format!(" [{by}; guest {guest}]")),
             What::Attach | What::Detach | What::Alive { .. } => None,
         }
