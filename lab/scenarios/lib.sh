@@ -126,15 +126,19 @@ agent() {
   in_cluster env OCF_ROOT=/usr/lib/ocf OCF_RESOURCE_INSTANCE=$2 OCF_RESKEY_xmfile=/etc/xen/$2.cfg OCF_RESKEY_CRM_meta_interval=10000 \
     OCF_RESKEY_CRM_meta_timeout=60000 /usr/lib/ocf/resource.d/${AGENT:-vesper/guest} $1
 }
-# add_guests NAME…: guests as resources of the cluster; they run already. An operation's time is for an emulated machine.
+# operations ID INTERVAL: of a resource. Their time is for an emulated machine.
+operations() {
+  echo "<operations><op id='$1-start' name='start' interval='0' timeout='180s'/><op id='$1-stop' name='stop' interval='0' timeout='120s'/>
+    <op id='$1-monitor' name='monitor' interval='$2' timeout='60s'/>
+    <op id='$1-asyncmon' name='asyncmon' interval='0' timeout='60s' on-fail='restart'/></operations>"
+}
+# add_guests NAME…: guests as resources of the cluster; they run already.
 add_guests() {
   for name_ in "$@"; do
     in_cluster cibadmin --create --scope resources --xml-text "<primitive id='$name_' class='ocf' provider='vesper' type='guest'>
       <instance_attributes id='$name_-p'><nvpair id='$name_-x' name='xmfile' value='/etc/xen/$name_.cfg'/>
       <nvpair id='$name_-s' name='shutdown_timeout' value='30'/></instance_attributes>
-      <operations><op id='$name_-start' name='start' interval='0' timeout='180s'/><op id='$name_-stop' name='stop' interval='0' timeout='120s'/>
-      <op id='$name_-monitor' name='monitor' interval='10s' timeout='60s'/>
-      <op id='$name_-asyncmon' name='asyncmon' interval='0' timeout='60s' on-fail='restart'/></operations></primitive>" || fail "cibadmin"
+      $(operations $name_ 10s)</primitive>" || fail "cibadmin"
     wait_for 120 "resource $name_ in state Started" cluster_shows "$name_.*Started"
   done
 }

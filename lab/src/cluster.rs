@@ -5,13 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::fresh_guest::write_disk;
 use crate::mirror::Mirror;
 use crate::session::Added;
 use crate::suite::Xen;
-use crate::{command, digest, kernel, paths, progress, unpack};
+use crate::{command, digest, kernel, paths, progress};
 
 /// The only Xen whose `xl` is on the disk.
 const XEN: Xen = Xen::V4_17;
@@ -89,16 +89,9 @@ pub fn provide() -> Result<Cluster> {
 fn modules(inside: &dyn Fn(&str) -> String) -> Result<Vec<Added>> {
     let release = kernel::release(XEN.dom0_kernel())?;
     let dir = paths::lab().join("cluster-modules");
-    let only = DOM0_MODULES.map(|module| format!("./lib/modules/{release}/kernel/{module}"));
-    let only: Vec<&str> = only.iter().map(String::as_str).collect();
-    unpack::unpack(XEN.suite(), &[format!("linux-image-{release}")], &only, &dir)?;
     let (mut added, mut order) = (Vec::new(), String::new());
-    for module in DOM0_MODULES {
-        let from = dir.join("lib/modules").join(&release).join("kernel").join(module);
-        let Some(name) = Path::new(module).file_name().filter(|_| from.is_file()) else {
-            bail!("{} is missing; remove {} to have it unpacked anew", from.display(), dir.display());
-        };
-        let name = name.to_string_lossy();
+    for from in kernel::modules(&release, &DOM0_MODULES, &dir)? {
+        let name = from.file_name().unwrap_or_default().to_string_lossy().into_owned();
         order += &format!("{name}\n");
         added.push(Added { to: inside(&name), from });
     }

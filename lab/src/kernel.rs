@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{command, paths, progress, unpack};
 
@@ -131,6 +131,23 @@ pub fn provide(wanted: &str) -> Result<Kernel> {
         })?;
     }
     Ok(kernel)
+}
+
+/// More modules of the kernel (`drivers/net/xen-netfront.ko`), unpacked into `dir`, which is for these alone; in the order in which they are wanted.
+pub fn modules(release: &str, wanted: &[&str], dir: &Path) -> Result<Vec<PathBuf>> {
+    let inside: Vec<_> = wanted.iter().map(|path| format!("./lib/modules/{release}/kernel/{path}")).collect();
+    let only: Vec<&str> = inside.iter().map(String::as_str).collect();
+    unpack::unpack(SUITE, &[format!("linux-image-{release}")], &only, dir)?;
+    let modules: Vec<_> = inside.iter().map(|path| dir.join(path)).collect();
+    for module in &modules {
+        ensure!(
+            module.is_file(),
+            "{} is missing; remove {} to have it unpacked anew",
+            module.display(),
+            dir.display()
+        );
+    }
+    Ok(modules)
 }
 
 /// Takes the compressed `vmlinux` out of a bzImage (layout: Linux `Documentation/arch/x86/boot.rst`, fields
