@@ -5,8 +5,9 @@
  *
  *   failover now            the time
  *   failover stamp          each line of standard input, with the time at which it came before it
- *   failover ask ADDRESS    asks the web server there every 50 ms, and gives it 200 ms; a line for each request:
- *                           when it was sent, when that was over, and the first word of the answer, or "-"
+ *   failover ask ADDRESS    asks the web server there every 50 ms, whatever became of the requests before, and gives
+ *                           each 200 ms; when it is over, a line: when it was sent, when that was over, and the first
+ *                           word of the answer, or "-"
  *   failover serve NAME     a web server that answers NAME. SIGUSR1: it takes memory until it is killed
  *
  * The server is one process, which does not end as long as all is well: what ends is then a failure.
@@ -30,6 +31,7 @@
 
 #define EVERY 50000	/* us */
 #define LIMIT 200000	/* us */
+#define IN_FLIGHT (LIMIT / EVERY + 2)
 #define PORT 80
 
 static int64_t now(void)
@@ -52,70 +54,110 @@ static int stamp(void)
 	return 0;
 }
 
-/* Waits for the socket until the deadline. */
-static int ready(int fd, short events, int64_t deadline)
-{
-	struct pollfd poll_fd = { .fd = fd, .events = events };
-	int64_t left = (deadline - now() + 999) / 1000;
+struct request {
+	int fd;		/* -1: none */
+	int64_t sent;
+	int is_asked;	/* connected, and the request is on its way */
+	size_t got;
+	char reply[512];
+};
 
-	return left > 0 && poll(&poll_fd, 1, left) == 1;
+/* Begins one. Left without a socket if that fails at once. */
+static void begin(struct request *request, const struct sockaddr_in *server)
+{
+	request->sent = now();
+	request->is_asked = 0;
+	request->got = 0;
+	request->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (request->fd >= 0 && connect(request->fd, (const void *)server, sizeof(*server)) && errno != EINPROGRESS) {
+		close(request->fd);
+		request->fd = -1;
+	}
 }
 
-/* The first word of what the server at that address says. */
-static int ask_once(const struct sockaddr_in *server, int64_t deadline, char *word, size_t room)
+/* Goes on with one whose socket is ready. 1: it is over, with the first word of the answer, or "-". */
+static int go_on(struct request *request, char word[8])
 {
-	static const char request[] = "GET / HTTP/1.0\r\n\r\n";
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	int error = 0, done = 0;
+	static const char text[] = "GET / HTTP/1.0\r\n\r\n";
+	int error = 0;
 	socklen_t size = sizeof(error);
-	char reply[512], *body;
-	size_t got = 0;
+	char *body;
 	ssize_t count;
 
-	if (fd < 0)
-		return 0;
-	if (connect(fd, (const void *)server, sizeof(*server)) && errno != EINPROGRESS)
-		goto out;
-	if (!ready(fd, POLLOUT, deadline) || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) || error)
-		goto out;
-	if (send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) < 0)
-		goto out;
-	while (got < sizeof(reply) - 1 && ready(fd, POLLIN, deadline)) {
-		count = recv(fd, reply + got, sizeof(reply) - 1 - got, 0);
-		if (count <= 0) {
-			done = !count;
-			break;
-		}
-		got += count;
+	strcpy(word, "-");
+	if (!request->is_asked) {
+		if (getsockopt(request->fd, SOL_SOCKET, SO_ERROR, &error, &size) || error)
+			return 1;
+		request->is_asked = 1;
+		return send(request->fd, text, sizeof(text) - 1, MSG_NOSIGNAL) != sizeof(text) - 1;
 	}
-	reply[got] = 0;
-	body = strstr(reply, "\r\n\r\n");
-	if (done && body && room > 8)
-		done = sscanf(body + 4, "%7s", word) == 1;
-	else
-		done = 0;
-out:
-	close(fd);
-	return done;
+	count = recv(request->fd, request->reply + request->got, sizeof(request->reply) - 1 - request->got, 0);
+	if (count < 0)
+		return errno != EAGAIN && errno != EINTR;
+	request->got += count;
+	if (count && request->got < sizeof(request->reply) - 1)
+		return 0;
+	request->reply[request->got] = 0;
+	body = strstr(request->reply, "\r\n\r\n");
+	if (body && !count)
+		sscanf(body + 4, "%7s", word);
+	return 1;
 }
 
+static void end(struct request *request, const char *word)
+{
+	printf("%" PRId64 " %" PRId64 " %s\n", request->sent, now(), word);
+	fflush(stdout);
+	if (request->fd >= 0)
+		close(request->fd);
+	request->fd = -1;
+}
+
+/*
+ * On a fixed schedule, with several under way, so that as many are lost in a second to a server that is silent as to one
+ * that refuses. Only if this program gets no CPU are there fewer: a time of the schedule that it missed is left out.
+ */
 static int ask(const char *address)
 {
 	struct sockaddr_in server = { .sin_family = AF_INET, .sin_port = htons(PORT) };
+	struct request requests[IN_FLIGHT] = { 0 };
+	struct pollfd fds[IN_FLIGHT];
+	int64_t next = now();
+	char word[8];
+	int i;
 
 	if (inet_pton(AF_INET, address, &server.sin_addr) != 1)
 		return 2;
+	for (i = 0; i < IN_FLIGHT; i++)
+		requests[i].fd = -1;
 	for (;;) {
-		int64_t begun = now(), left;
-		char word[16] = "";
+		int64_t time = now(), wake;
 
-		if (!ask_once(&server, begun + LIMIT, word, sizeof(word)))
-			strcpy(word, "-");
-		printf("%" PRId64 " %" PRId64 " %s\n", begun, now(), word);
-		fflush(stdout);
-		left = begun + EVERY - now();
-		if (left > 0)
-			usleep(left);
+		for (i = 0; i < IN_FLIGHT; i++)
+			if (requests[i].fd >= 0 && time >= requests[i].sent + LIMIT)
+				end(&requests[i], "-");
+		/* One is free: none is older than LIMIT, and no two are of one time of the schedule. */
+		for (i = 0; time >= next && i < IN_FLIGHT; i++) {
+			if (requests[i].fd >= 0)
+				continue;
+			next += ((time - next) / EVERY + 1) * EVERY;
+			begin(&requests[i], &server);
+			if (requests[i].fd < 0)
+				end(&requests[i], "-");
+		}
+		wake = next;
+		for (i = 0; i < IN_FLIGHT; i++) {
+			fds[i].fd = requests[i].fd;
+			fds[i].events = requests[i].is_asked ? POLLIN : POLLOUT;
+			if (requests[i].fd >= 0 && requests[i].sent + LIMIT < wake)
+				wake = requests[i].sent + LIMIT;
+		}
+		wake -= now();
+		if (poll(fds, IN_FLIGHT, wake > 0 ? (wake + 999) / 1000 : 0) <= 0)
+			continue;
+		for (i = 0; i < IN_FLIGHT; i++)
+			if (requests[i].fd >= 0 && fds[i].revents && go_on(&requests[i], word))
+				end(&requests[i], word);
 	}
 }
 
@@ -133,6 +175,7 @@ static int serve(const char *name)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(PORT) };
 	int fd = socket(AF_INET, SOCK_STREAM, 0), yes = 1;
+	struct pollfd ready = { .events = POLLIN };
 	char request[1024], reply[256];
 
 	signal(SIGUSR1, take_memory);
@@ -148,7 +191,8 @@ static int serve(const char *name)
 
 		if (client < 0)
 			continue;
-		if (ready(client, POLLIN, now() + LIMIT) && recv(client, request, sizeof(request), 0) > 0)
+		ready.fd = client;
+		if (poll(&ready, 1, LIMIT / 1000) == 1 && recv(client, request, sizeof(request), 0) > 0)
 			send(client, reply, strlen(reply), MSG_NOSIGNAL);
 		close(client);
 	}
