@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# What the failover benchmark does in dom0, after PLAN is set (a line "COLUMN MONITOR ROW NUMBER CLASS" for each repetition): a cluster of one
-# node, a web server in g1 and one in g2, an address that leads to one of them, and a client. Of each repetition a line
+# What the failover benchmark does in dom0, after these are set: CAP and HOLD, the seconds after which a repetition is given up, and for which
+# what must not fail over lasts; PLAN, a line "COLUMN MONITOR ROW NUMBER CLASS" for each repetition. A cluster of one node, a web server in g1 and
+# one in g2, an address that leads to one of them, and a client. Of each repetition a line
 #   @result COLUMN ROW NUMBER T0 TOLD KNEW ANSWERED LOST CAUSE SOURCE
-# with times in microseconds since 1970 by dom0's clock, "-" for what did not happen; SOURCE says whose word T0 is.
+# with times in microseconds since 1970 by dom0's clock, "-" for what did not happen; SOURCE says whose word T0 is. Or, after TRIES of which none counts,
+#   @refused COLUMN ROW NUMBER: WHY
 . /lab/scenarios/lib.sh
-CAP=${CAP:-60}
-HOLD=${HOLD:-30}
 SERVICE=10.0.9.1
 RUN=/run/bench
 PROBES=4
+TRIES=3
 
 # --- the network: a link of its own to each guest, and the service's address, which both guests have and dom0 routes to one of them
 prepare_dom0() {
@@ -40,7 +41,10 @@ END_OF_FILE
   touch $RUN/events $RUN/asked $RUN/alerts
   chmod 666 $RUN/alerts
   vesper events --follow --json 2> /dev/null | failover stamp >> $RUN/events &
+  # The last of the pipeline, which ends when the first does.
+  listener=$!
   failover ask $SERVICE >> $RUN/asked &
+  client=$!
 }
 
 # --- guests
@@ -107,11 +111,6 @@ load_column() {
 }
 replace() { in_cluster cibadmin --replace --scope $1 --xml-text "$2" || fail "$1"; }
 refresh() { in_cluster crm_resource --refresh > $OUT 2>&1 || { cat $OUT; fail "refresh"; }; idle; }
-operations() { # ID INTERVAL
-  echo "<operations><op id='$1-start' name='start' interval='0' timeout='180s'/><op id='$1-stop' name='stop' interval='0' timeout='120s'/>
-    <op id='$1-monitor' name='monitor' interval='$2' timeout='60s'/>
-    <op id='$1-asyncmon' name='asyncmon' interval='0' timeout='60s' on-fail='restart'/></operations>"
-}
 resources() {
   echo "<resources>"
   for g in g1 g2; do
@@ -180,6 +179,8 @@ begin() {
 
 # --- faults
 typed() { guest --send g1 "$1"; }
+is_paused() { case $(xl list g1 | awk 'NR == 2 { print $5 }') in *p*) ;; *) return 1 ;; esac; }
+# fault ROW: its status says whether the row's command was given and, where nothing in the guest ends, whether it is as the row says.
 fault() {
   case $1 in
   panic-destroy | panic-preserve) typed 'echo c > /proc/sysrq-trigger' ;;
@@ -189,11 +190,15 @@ fault() {
   sigkill) typed 'kill -KILL $(pidof web)' ;;
   sigsegv) typed 'kill -SEGV $(pidof web)' ;;
   frozen) typed /lab/freeze ;;
-  spinning) vesper insmod g1 $KO/frozen.ko --timeout 2 > /dev/null 2>&1 & ;;
+  # The module's init does not come back: what insmod says is shown if g1 answers all the same.
+  spinning) { vesper insmod g1 $KO/frozen.ko --timeout 2; echo "insmod: status $?"; } & ;;
   xl-destroy) xl destroy g1 ;;
-  paused) xl pause g1 ;;
-  load) hogs=; for n in 1 2 3 4; do sh -c 'while :; do :; done' & hogs="$hogs $!"; done ;;
-  *) fail "no fault $1" ;;
+  paused) xl pause g1 && is_paused ;;
+  load)
+    hogs=; for n in 1 2 3 4; do sh -c 'while :; do :; done' & hogs="$hogs $!"; done
+    kill -0 $hogs
+    ;;
+  *) echo "no fault $1"; return 1 ;;
   esac
 }
 # ended ROW: what it did for a while is over.
@@ -210,40 +215,82 @@ micros() {
   fraction_=${1#*.}
   echo "$(date -u -D '%Y-%m-%dT%H:%M:%S' -d "${1%.*}" +%s)$(echo ${fraction_%Z} | cut -c1-6)"
 }
-since() { tail -n +$(($2 + 1)) $RUN/$1; }
-lines() { wc -l < $RUN/$1; }
-# Of the service's failure or g1's, which the daemon tells of; of an operation that failed; of an answer of g2.
-first_told() { since events $events | grep '"name":"g1"' | grep -m 1 '"failed":"'; }
-first_known() {
-  since alerts $alerts | awk '($4 == "asyncmon" || $4 == "monitor" && $5 > 0) && $6 != 0 && $6 != 190 { printf "%.0f\n", $1 * 1000000 + $2; exit }'
+# Of the service's failure or g1's, which the daemon tells of; of the record of that fault, which a later document may bring; of an operation
+# that failed; of an answer of g2.
+of_g1() { grep '"name":"g1"' $RUN/events; }
+first_told() { of_g1 | grep -m 1 '"failed":"'; }
+record() { of_g1 | grep "\"fault\":$(field fault "$told")," | grep -m 1 '"error_ns":'; }
+first_known() { # CLASS
+  awk -v class=$1 '(class == "must-not" || $3 == "g1" || $3 == "web" || $3 == "web1") && ($4 == "asyncmon" || $4 == "monitor" && $5 > 0) &&
+    $6 != 0 && $6 != 190 { printf "%.0f\n", $1 * 1000000 + $2; exit }' $RUN/alerts
 }
-first_answer() { since asked $asked | awk '$3 == "g2" { print $2; exit }'; }
-repetition() { # ROW NUMBER CLASS
-  case $1 in panic-preserve) begin preserve ;; *) begin destroy ;; esac
-  # Wherever between two monitors.
+first_answer() { awk '$3 == "g2" { print $2; exit }' $RUN/asked; }
+# lost FROM TO: requests that were sent between them and got no answer. A line is written when a request is over: not in the order of sending.
+lost() { awk -v from=$1 -v to=$2 '$1 >= from && $1 < to && $3 == "-" { n++ } END { print n + 0 }' $RUN/asked; }
+
+# doubt WHY: the attempt does not count.
+doubt() {
+  why=$(printf %s "$*" | tr '\n' ' ')
+  note "does not count: $why"
+  return 1
+}
+watching() { kill -0 $listener $client 2> /dev/null || doubt "the client or vesper events has ended"; }
+# is_silent N: whether the web server of that guest, asked at the guest's own address, does not answer.
+is_silent() {
+  timeout 1 failover ask 10.0.$1.1 > $RUN/direct
+  grep -q ' -$' $RUN/direct && ! grep -q " g$1\$" $RUN/direct
+}
+# Waits for somewhere between two monitors, and then sees that all is as it was: nothing has failed, nothing is under way, and g1 has the service.
+at_rest() {
+  : > $RUN/events
+  : > $RUN/alerts
   usleep $(($(od -An -N2 -tu2 /dev/urandom) * 10000000 / 65536))
-  events=$(lines events) alerts=$(lines alerts) asked=$(lines asked)
-  was=$(xl domid g1) broken=$(leaves $1) limit=$CAP
+  : > $RUN/asked
+  sleep 1
+  cp $RUN/asked $RUN/fresh
+  watching || return
+  [ $(wc -l < $RUN/fresh) -ge 10 ] || doubt "of 20 requests in a second there are $(wc -l < $RUN/fresh)" || return
+  ! grep -qv ' g1$' $RUN/fresh || doubt "before the fault not all answers were of g1" || return
+  [ ! -s $RUN/alerts ] || doubt "before the fault Pacemaker had: $(cat $RUN/alerts)" || return
+  [ -z "$(first_told)" ] || doubt "before the fault vesperd had: $(first_told)"
+}
+attempt() { # ROW NUMBER CLASS
+  case $1 in panic-preserve) begin preserve ;; *) begin destroy ;; esac
+  was=$(xl domid g1) broken=nothing limit=$CAP
   [ $3 != must-not ] || limit=$HOLD
-  t0=$(failover now) source=command
-  fault $1
+  at_rest || return
+  broken=$(leaves $1) t0=$(failover now) source=command
+  fault $1 > $RUN/said 2>&1 || { ended $1; doubt "no fault: $(cat $RUN/said)"; return; }
   until [ $(($(failover now) - t0)) -gt $((limit * 1000000)) ]; do
     [ -z "$(first_answer)" ] || break
     usleep 300000
   done
+  over=$(failover now)
   ended $1
   sleep 1
-  told=$(first_told) knew=$(first_known) answered=$(first_answer)
-  if [ $3 = event ] && [ -n "$told" ] && [ -n "$(field error_ns "$told")" ]; then
-    source=record
-    t0=$(micros "$(field time "$told")")
+  told=$(first_told) knew=$(first_known $3) answered=$(first_answer)
+  watching || return
+  # Nobody has started the web server in g1 again, whatever has become of g1.
+  [ $3 = must-not ] || is_silent 1 || doubt "g1 answers after the fault: $(cat $RUN/said)" || return
+  if [ $3 = event ]; then
+    # What vesperd misses in its own column is a result.
+    [ -n "$told" ] || [ $COLUMN = vesper ] || doubt "vesperd tells of no failure" || return
+    [ $1 = xl-destroy ] || for n in 1 2 3 4 5 6; do
+      found=$(record)
+      [ -z "$found" ] || { source=record t0=$(micros "$(field time "$found")"); break; }
+      sleep 1
+    done
   fi
-  lost=$(since asked $asked | awk -v from=$t0 -v to=${answered:--} '$2 < from { next } to != "-" && $2 >= to { exit } $3 == "-" { n++ } END { print n + 0 }')
+  lost=$(lost $t0 ${answered:-$over})
   cause=no
   in_cluster crm_mon -1rfA > $OUT 2>&1
   ! grep -v 'Simulated failure' $OUT | grep -qE "vesper-fault-[a-z0-9]+[[:space:]]*: .|returned '[a-z ]+' \(" || cause=yes
   told=${told%% *}
   echo "@result $COLUMN $1 $2 $t0 ${told:--} ${knew:--} ${answered:--} $lost $cause $source"
+}
+repetition() { # ROW NUMBER CLASS
+  for try in $(seq $TRIES); do ! attempt "$@" || return 0; done
+  echo "@refused $COLUMN $1 $2: $why"
 }
 
 /lab/cluster/setup > /tmp/cluster-setup 2>&1 &

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The results, kept in a file from the moment they are there: a run that was stopped is gone on with.
+//! The results, kept in a file from the moment they are there: a run that was stopped is gone on with. Each has the digest of
+//! what was measured before it, so that results of other code are not mixed with those of this.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::bench::dom0;
 
@@ -42,7 +43,7 @@ impl Outcome {
     ///
     /// # Errors
     ///
-    /// Another number of words, or words that are no numbers.
+    /// Another number of words, words that are no numbers, or something that is said to come of the fault and was before it.
     pub fn parse(text: &str) -> Result<Self> {
         let words: Vec<&str> = text.split_whitespace().collect();
         let [column, row, number, t0, told, knew, answered, lost, cause, source] = words[..] else {
@@ -63,39 +64,57 @@ impl Outcome {
                 recorded: source == "record",
             })
         };
-        read().with_context(|| format!("a number is wanted in: {text}"))
+        let outcome = read().with_context(|| format!("a number is wanted in: {text}"))?;
+        let after = [outcome.told, outcome.knew, outcome.answered];
+        ensure!(
+            after.iter().flatten().all(|time| *time >= outcome.t0),
+            "something was before the fault at {}: {text}",
+            outcome.t0
+        );
+        Ok(outcome)
     }
 }
 
-/// All of them.
+/// All of what is measured now.
 #[derive(Debug, Default)]
 pub struct Kept {
+    digest: String,
     all: Vec<Outcome>,
+    stale: usize,
 }
 
 impl Kept {
-    /// What earlier runs left.
+    /// What earlier runs left of what has this digest.
     ///
     /// # Errors
     ///
     /// The file cannot be read, or is damaged.
-    pub fn load() -> Result<Self> {
+    pub fn load(digest: &str) -> Result<Self> {
         let path = path()?;
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
             read => read.with_context(|| format!("cannot read {}", path.display()))?,
         };
-        Self::parse(&text).with_context(|| format!("{}: remove the file to begin anew", path.display()))
+        Self::parse(&text, digest)
+            .with_context(|| format!("{}: remove the file to begin anew", path.display()))
     }
 
-    /// Reads a line for each.
+    /// Reads a line for each: digest and result.
     ///
     /// # Errors
     ///
-    /// The first line that is none.
-    pub fn parse(text: &str) -> Result<Self> {
-        let read = |(at, line)| Outcome::parse(line).with_context(|| format!("line {}", at + 1));
-        Ok(Self { all: text.lines().enumerate().map(read).collect::<Result<_>>()? })
+    /// The first line that has this digest, and is none. Lines without a digest, as there were once, are stale like those with another.
+    pub fn parse(text: &str, digest: &str) -> Result<Self> {
+        let mut kept = Self { digest: digest.to_string(), ..Self::default() };
+        for (at, line) in text.lines().enumerate() {
+            match line.split_once(' ') {
+                Some((found, result)) if found == digest => {
+                    kept.all.push(Outcome::parse(result).with_context(|| format!("line {}", at + 1))?);
+                }
+                _ => kept.stale += 1,
+            }
+        }
+        Ok(kept)
     }
 
     /// Adds one, in the file first.
@@ -107,7 +126,8 @@ impl Kept {
         let path = path()?;
         let time = |time: Option<i64>| time.map_or("-".to_string(), |time| time.to_string());
         let line = format!(
-            "{} {} {} {} {} {} {} {} {} {}\n",
+            "{} {} {} {} {} {} {} {} {} {} {}\n",
+            self.digest,
             result.column,
             result.row,
             result.number,
@@ -138,6 +158,11 @@ impl Kept {
     pub fn count(&self) -> usize {
         self.all.len()
     }
+
+    /// How many the file has of other code.
+    pub fn stale(&self) -> usize {
+        self.stale
+    }
 }
 
 /// Where the results are.
@@ -151,13 +176,35 @@ mod tests {
 
     #[test]
     fn a_result_is_read() -> Result<()> {
-        let kept = Kept::parse("vesper sigterm 2 100 150 - - 7 no command\n")?;
+        let kept = Kept::parse("d1 vesper sigterm 2 100 150 - - 7 no command\n", "d1")?;
         let [result] = kept.of("vesper", "sigterm")[..] else { panic!("one") };
         assert_eq!((result.t0, result.told, result.knew, result.lost), (100, Some(150), None, 7));
         assert!(!result.cause && !result.recorded && kept.of("vesper", "oom").is_empty());
         for wrong in ["vesper", "vesper oom 1 2 3", "vesper oom 1 x - - - 7 no command"] {
-            assert!(Kept::parse(wrong).is_err(), "{wrong}");
+            assert!(Kept::parse(&format!("d1 {wrong}"), "d1").is_err(), "{wrong}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn results_of_other_code_are_left_out() -> Result<()> {
+        let text = "vesper sigterm 1 100 150 - - 7 no record\n\
+            d1 vesper sigterm 1 100 150 - - 7 no record\n\
+            d2 vesper sigterm 1 100 160 - - 7 no record\n\
+            d1 from before a column was added\n";
+        let kept = Kept::parse(text, "d2")?;
+        let [result] = kept.of("vesper", "sigterm")[..] else { panic!("one") };
+        assert_eq!((result.told, kept.count(), kept.stale()), (Some(160), 1, 3));
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_comes_of_a_fault_before_it() {
+        for early in ["99 - -", "- 99 -", "150 160 99"] {
+            let error = Outcome::parse(&format!("vesper sigterm 1 100 {early} 7 no record"));
+            let error = error.expect_err(early).to_string();
+            assert!(error.contains("before the fault at 100"), "{error}");
+        }
+        assert!(Outcome::parse("vesper sigterm 1 100 100 100 100 7 no record").is_ok());
     }
 }

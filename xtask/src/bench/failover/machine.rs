@@ -2,7 +2,7 @@
 //! The machine: the lab's, with the disk that has Pacemaker on it, a network between dom0 and its two guests, and the programs
 //! of the experiment.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,47 +10,91 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use vesper_lab::qemu::Event;
 use vesper_lab::scenario::Needs;
-use vesper_lab::session::{self, Added};
+use vesper_lab::session::{self, Added, Lab};
 use vesper_lab::suite::Xen;
-use vesper_lab::{kernel, paths, unpack};
+use vesper_lab::{digest, kernel, paths};
 
-use super::Step;
-use super::kept::Outcome;
+use super::{CAP, HOLD, Step};
 use crate::bench::dom0;
 use crate::machine::Platform;
 
+/// What is done in dom0, but for the plan.
+const SCRIPT: &str = include_str!("dom0.sh");
 /// Both ends of Xen's network, of the kernel that dom0 and the guests have; no more modules are needed for it.
-const BACK: &str = "drivers/net/xen-netback/xen-netback.ko";
-const FRONT: &str = "drivers/net/xen-netfront.ko";
+const NETWORK: [&str; 2] = ["drivers/net/xen-netback/xen-netback.ko", "drivers/net/xen-netfront.ko"];
+/// Where in dom0 the files are that a result hangs on, beside the programs; the others are for scenarios. Agents and hook are in the cluster's folder.
+const MEASURED: [&str; 6] = [
+    "/usr/lib/vesper/probes/",
+    "/lab/cluster/",
+    "/lab/bench/",
+    "/lab/modules/frozen.ko",
+    "/lab/scenarios/lib.sh",
+    "/usr/bin/failover",
+];
 /// For the set-up, and for a repetition with its own.
 const SET_UP: Duration = Duration::from_secs(600);
 const EACH: Duration = Duration::from_secs(420);
 
-/// Boots and runs the plan; `sink` gets each result as soon as it is there.
+/// The machine, built, before it is booted.
+pub struct Machine {
+    lab: Lab,
+    /// Of all that a result hangs on: results are comparable if it is the same.
+    pub digest: String,
+}
+
+/// Builds it.
 ///
 /// # Errors
 ///
-/// The lab cannot be built or booted, what the script said when it gave up, or the sink's.
-pub fn run(plan: &[Step<'_>], sink: &mut dyn FnMut(Outcome) -> Result<()>) -> Result<()> {
+/// Something cannot be built or read.
+pub fn provide() -> Result<Machine> {
     let platform = Platform { xen: Xen::V4_17, ..Platform::default() };
     let needs = Needs { guests: 2, cluster: true, ..Needs::default() };
     let mut lab = platform.compose(&needs, false)?;
+    let release = kernel::release(&platform.kernel)?;
+    let [back, front] = kernel::modules(&release, &NETWORK, &dom0::folder()?.join("network"))?
+        .try_into()
+        .expect("as many as were wanted");
     let program = dom0::c_program("failover", &[])?;
     let added = |from: PathBuf, to: &str| Added { from, to: to.to_string() };
-    lab.guests.modules.push(module(FRONT)?);
+    lab.guests.modules.push(front);
     lab.guests.added.push(added(program.clone(), "/lab/bench/web"));
-    lab.added.push(added(module(BACK)?, "/lab/bench/xen-netback.ko"));
+    lab.added.push(added(back, "/lab/bench/xen-netback.ko"));
     lab.added.push(added(program, "/usr/bin/failover"));
     lab.added.push(added(paths::workspace().join("lab/scenarios/lib.sh"), "/lab/scenarios/lib.sh"));
+    let digest = digest_of(&lab, &script(""))?;
+    Ok(Machine { lab, digest })
+}
 
-    let lines: String = plan.iter().map(line).collect();
-    let script = format!("PLAN='{lines}'\n{}", include_str!("dom0.sh"));
+fn digest_of(lab: &Lab, script: &str) -> Result<String> {
+    let in_dom0 = lab.added.iter().filter(|file| MEASURED.iter().any(|place| file.to.starts_with(place)));
+    let files: Vec<&Path> = lab.vesper.iter().chain(&lab.guests.modules).map(PathBuf::as_path).collect();
+    let added = in_dom0.chain(&lab.guests.added).map(|file| file.from.as_path());
+    let files: Vec<&Path> = files.into_iter().chain(added).collect();
+    Ok(digest::of_text(&[&digest::of_tree(&files)?, script]))
+}
+
+fn script(plan: &str) -> String {
+    format!("CAP={CAP} HOLD={HOLD}\nPLAN='{plan}'\n{SCRIPT}")
+}
+
+/// Boots it and runs the plan; `sink` gets each line of the script that begins with `@`, as soon as it is there.
+///
+/// # Errors
+///
+/// The lab cannot be booted, what the script said when it gave up, or the sink's.
+pub fn run(
+    Machine { lab, .. }: &Machine,
+    plan: &[Step<'_>],
+    sink: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<()> {
+    let script = script(&plan.iter().map(line).collect::<String>());
     let limit = SET_UP + EACH * u32::try_from(plan.len()).unwrap_or(u32::MAX);
     let log = dom0::folder()?.join("failover.log");
     let mut log_file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
     let mut output = Vec::new();
     let (mut seen, mut kept) = (0, Ok(()));
-    let outcome = session::run(&lab, &script, limit, &mut |event| {
+    let outcome = session::run(lab, &script, limit, &mut |event| {
         let Event::Output(bytes) = event else { return };
         // For whoever wonders what it does; the run does not hang on it.
         let _ = log_file.write_all(&bytes);
@@ -58,8 +102,9 @@ pub fn run(plan: &[Step<'_>], sink: &mut dyn FnMut(Outcome) -> Result<()>) -> Re
         while let Some(end) = output[seen..].iter().position(|byte| *byte == b'\n') {
             let line = String::from_utf8_lossy(&output[seen..seen + end]).into_owned();
             seen += end + 1;
-            if let Some(result) = line.trim().strip_prefix("@result ").filter(|_| kept.is_ok()) {
-                kept = Outcome::parse(result).and_then(&mut *sink);
+            let line = line.trim();
+            if line.starts_with('@') && kept.is_ok() {
+                kept = sink(line);
             }
         }
     });
@@ -81,15 +126,53 @@ fn line(Step { column, row, number }: &Step<'_>) -> String {
     format!("{} {} {} {number} {}\n", column.name, column.monitor, row.name, row.class.word())
 }
 
-/// One of the kernel's own modules.
-fn module(path: &str) -> Result<PathBuf> {
-    let release = kernel::release(&Platform::default().kernel)?;
-    let dir = dom0::folder()?.join("network");
-    let inside = |path: &str| format!("./lib/modules/{release}/kernel/{path}");
-    let only = [inside(BACK), inside(FRONT)];
-    let only: Vec<&str> = only.iter().map(String::as_str).collect();
-    unpack::unpack(Xen::V4_17.suite(), &[format!("linux-image-{release}")], &only, &dir)?;
-    let module = dir.join(Path::new(&inside(path)));
-    fs::metadata(&module).with_context(|| format!("{}: remove {}", module.display(), dir.display()))?;
-    Ok(module)
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use vesper_lab::guest::{Guests, Kind};
+
+    use super::*;
+
+    #[test]
+    fn the_digest_is_of_what_a_result_hangs_on() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = |name: &str| dir.path().join(name);
+        let added = |name: &str, to: &str| Added { from: file(name), to: to.to_string() };
+        let guests = Guests {
+            count: 2,
+            kind: Kind::Pv,
+            vcpus: 1,
+            memory: 192,
+            parameters: String::new(),
+            modules: vec![file("vesper_front.ko")],
+            added: vec![added("web", "/lab/bench/web")],
+        };
+        let lab = Lab {
+            xen: Xen::V4_17,
+            kernel: "6.1".to_string(),
+            guests,
+            vesper: vec![file("vesperd")],
+            added: vec![
+                added("panic.ko", "/usr/lib/vesper/probes/6.1/panic.ko"),
+                added("service", "/lab/cluster/service"),
+                added("answer.ko", "/lab/modules/answer.ko"),
+            ],
+            disk: None,
+        };
+        let all = ["vesper_front.ko", "web", "vesperd", "panic.ko", "service", "answer.ko"];
+        for name in all {
+            fs::write(file(name), "1")?;
+        }
+        let mut last = digest_of(&lab, "a")?;
+        assert_eq!(last, digest_of(&lab, "a")?);
+        assert_ne!(last, digest_of(&lab, "b")?);
+        for name in all {
+            fs::write(file(name), "2")?;
+            let now = digest_of(&lab, "a")?;
+            assert_eq!(now == last, name == "answer.ko", "{name}");
+            last = now;
+        }
+        Ok(())
+    }
 }

@@ -7,11 +7,16 @@ mod machine;
 mod report;
 mod rows;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 
-use kept::Kept;
+use kept::{Kept, Outcome};
+use machine::Machine;
 use rows::{COLUMNS, Column, ROWS, Row};
+
+/// Seconds after which a repetition is given up, and for which that lasts which must not fail over.
+const CAP: u32 = 60;
+const HOLD: u32 = 30;
 
 /// What is asked of `cargo xtask bench failover`.
 #[derive(Args, Debug, Default)]
@@ -35,23 +40,33 @@ impl Options {
     }
 }
 
-/// Measures what has not been measured yet, prints the table of all that has, and writes it into `docs/failover.md`.
+/// Measures what has not been measured yet of this code, prints the table of all that has, and writes it into `docs/failover.md`.
 ///
 /// # Errors
 ///
-/// An unknown row or column, before anything runs. The lab cannot be built or booted, or a repetition could not be
-/// brought to its end in two boots. What is kept stays; the next run goes on from there.
+/// An unknown row or column, before anything runs. The lab cannot be built or booted, or two boots gave no result that
+/// counts. What is kept stays; the next run goes on from there.
 pub fn run(options: &Options) -> Result<()> {
     let rows = chosen(&options.rows, ROWS, |row| row.name).context("--rows")?;
     let columns = chosen(&options.columns, COLUMNS, |column| column.name).context("--columns")?;
-    let mut kept = Kept::load()?;
-    measure(&columns, &rows, options.repetitions, &mut kept)?;
+    let machine = machine::provide()?;
+    let mut kept = Kept::load(&machine.digest)?;
+    if kept.stale() > 0 {
+        eprintln!("· {} kept results of other code are left out", kept.stale());
+    }
+    measure(&machine, &columns, &rows, options.repetitions, &mut kept)?;
     report::print(&kept);
     report::write(&kept)
 }
 
 /// Boots as often as it takes to have all.
-fn measure(columns: &[&Column], rows: &[&Row], repetitions: Option<u32>, kept: &mut Kept) -> Result<()> {
+fn measure(
+    machine: &Machine,
+    columns: &[&Column],
+    rows: &[&Row],
+    repetitions: Option<u32>,
+    kept: &mut Kept,
+) -> Result<()> {
     let mut fruitless = 0;
     loop {
         let plan = plan(columns, rows, repetitions, kept);
@@ -63,20 +78,31 @@ fn measure(columns: &[&Column], rows: &[&Row], repetitions: Option<u32>, kept: &
             plan.len()
         );
         let before = kept.count();
-        let outcome = machine::run(&plan, &mut |result| {
-            eprintln!("  {}", report::line(&result));
-            kept.add(result)
-        });
-        match outcome {
+        let error = match machine::run(machine, &plan, &mut |line| take(line, kept)) {
             Ok(()) if kept.count() - before == plan.len() => return Ok(()),
-            Ok(()) => bail!("results are missing, and nobody said why"),
-            Err(error) => {
-                fruitless = if kept.count() > before { 0 } else { fruitless + 1 };
-                ensure!(fruitless < 2, "no repetition in two boots: {error:#}");
-                eprintln!("· the rest in another boot, for {error:#}");
+            Ok(()) => anyhow!("some repetitions do not count"),
+            Err(error) => error,
+        };
+        fruitless = if kept.count() > before { 0 } else { fruitless + 1 };
+        ensure!(fruitless < 2, "no result that counts in two boots: {error:#}");
+        eprintln!("· the rest in another boot, for {error:#}");
+    }
+}
+
+/// Takes a line of the script: keeps the result that is one, and says why another is none.
+fn take(line: &str, kept: &mut Kept) -> Result<()> {
+    if let Some(refused) = line.strip_prefix("@refused ") {
+        eprintln!("  does not count: {refused}");
+    } else if let Some(result) = line.strip_prefix("@result ") {
+        match Outcome::parse(result) {
+            Err(error) => eprintln!("  does not count: {error:#}"),
+            Ok(result) => {
+                eprintln!("  {}", report::line(&result));
+                kept.add(result)?;
             }
         }
     }
+    Ok(())
 }
 
 /// A repetition that is to be run.
@@ -98,8 +124,10 @@ fn plan<'a>(
     for column in columns {
         for row in rows {
             let wanted = repetitions.unwrap_or(row.repetitions(column));
-            let done = u32::try_from(kept.of(column.name, row.name).len()).unwrap_or(u32::MAX);
-            left.extend((done..wanted).map(|done| Step { column, row, number: done + 1 }));
+            let done = kept.of(column.name, row.name);
+            let is_done = |number: &u32| done.iter().any(|result| result.number == *number);
+            let numbers = (1..=wanted).filter(|number| !is_done(number));
+            left.extend(numbers.map(|number| Step { column, row, number }));
         }
     }
     left.sort_by_key(|step| step.number);
@@ -126,11 +154,25 @@ mod tests {
     #[test]
     fn what_is_kept_is_not_planned_again() -> Result<()> {
         let rows: Vec<&Row> = ROWS.iter().take(2).collect();
-        let line = format!("vesper {} 1 10 20 30 40 2 yes record\n", rows[0].name);
-        let kept = Kept::parse(&line)?;
+        let line = format!("now vesper {} 1 10 20 30 40 2 yes record\n", rows[0].name);
+        let kept = Kept::parse(&line, "now")?;
         let plan = plan(&[&COLUMNS[2]], &rows, Some(2), &kept);
         let plan: Vec<_> = plan.iter().map(|step| (step.row.name, step.number)).collect();
         assert_eq!(plan, [(rows[1].name, 1), (rows[0].name, 2), (rows[1].name, 2)]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_does_not_count_does_not_end_the_run() -> Result<()> {
+        let mut kept = Kept::parse("", "now")?;
+        for line in [
+            "@refused vesper oom 1: g1 answers",
+            "@result vesper oom 1 100 99 - - 7 no record",
+            "@result vesper oom",
+        ] {
+            take(line, &mut kept)?;
+        }
+        assert_eq!(kept.count(), 0);
         Ok(())
     }
 

@@ -34,6 +34,8 @@ pub struct Row {
     pub class: Class,
     /// `ocf:heartbeat:Xen` cannot see it: it looks whether there is a domain of that name, and there is.
     pub blind: bool,
+    /// The guest makes a record of it as it happens, whose time is t0.
+    pub recorded: bool,
 }
 
 /// All of them, in the order of the table.
@@ -45,7 +47,7 @@ pub const ROWS: &[Row] = &[
     row("sigterm", "SIGTERM to the service", Class::Event, true),
     row("sigkill", "SIGKILL to the service", Class::Event, true),
     row("sigsegv", "SIGSEGV to the service", Class::Event, true),
-    row("xl-destroy", "`xl destroy`", Class::Event, false),
+    Row { recorded: false, ..row("xl-destroy", "`xl destroy`", Class::Event, false) },
     row("frozen", "user space frozen", Class::Silent, true),
     row("spinning", "kernel spins, interrupts off", Class::Silent, true),
     row("paused", "guest paused for 30 s", Class::MustNot, false),
@@ -53,7 +55,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 const fn row(name: &'static str, what: &'static str, class: Class, blind: bool) -> Row {
-    Row { name, what, class, blind }
+    Row { name, what, class, blind, recorded: matches!(class, Class::Event) }
 }
 
 /// What watches the guests.
