@@ -84,7 +84,9 @@ usage() {
   own_=$(lsevtchn 0 2> /dev/null | grep -c .)
   nodes_=$(xenstore-ls /local/domain/$1/device/vesper 2> /dev/null | grep -c .)
   back_=$(xenstore-ls /local/domain/0/backend/vesper 2> /dev/null | grep -c .)
-  files_=$(ls /proc/$(daemon)/fd | grep -c .)
+  # The connection of the command before may not be closed yet.
+  files_=
+  until now_=$(ls /proc/$(daemon)/fd | grep -c .) && [ "$files_" = $now_ ]; do files_=$now_; usleep 500000; done
   echo "grants=$grants_ ports=$ports_ dom0-ports=$own_ nodes=$nodes_ backend-nodes=$back_ descriptors=$files_"
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Two minutes in which dom0 has no CPU, memory or disk to spare, vesperd is last in the queue and at times does not run at all, and the guests have work:
+# Two minutes in which dom0 has no CPU, memory or disk to spare, vesperd is last in the queue and at times does not run at all, and one guest has work:
 # nothing is said to have failed, and Pacemaker does nothing.
 #: guests=2 cluster alone xen=4.17 limit=900
 stop_daemon

@@ -17,7 +17,7 @@ sleep 35
 expect_status 0 vesper alive g1
 expect_text paused
 xl unpause g1
-wait_for 20 "its heartbeat" sh -c 'vesper alive g1 | grep -q beat'
+wait_for 20 "its heartbeat" sh -c 'vesper alive g1 | grep -q "its vCPUs beat"'
 expect_no_alarm "after a pause"
 
 note "saved, and goes on"
