@@ -56,6 +56,8 @@ fn what_a_monitor_says() {
     ];
     for (state, with, said, without, said_without) in table {
         node.fake("web1", &format!("3 {state}"));
+        // What a monitor takes on this machine now, when vesperd answers.
+        let mut usual = Duration::ZERO;
         for (vesperd, status, reason) in [
             ("", with, said),
             ("down", without, said_without),
@@ -65,7 +67,9 @@ fn what_a_monitor_says() {
             node.fake(".vesperd", vesperd);
             for run in [guest(&node, "monitor", &[]), probe(&node)] {
                 assert_eq!((run.status, run.reason()), (status, reason), "{state}, vesperd {vesperd}");
-                assert!(run.took < Duration::from_secs(2), "{state}, vesperd {vesperd}: {:?}", run.took);
+                usual = if vesperd.is_empty() { usual.max(run.took) } else { usual };
+                let limit = 2 * usual + Duration::from_secs(2);
+                assert!(run.took < limit, "{state}, vesperd {vesperd}: {:?}, limit {limit:?}", run.took);
             }
         }
     }
