@@ -79,6 +79,8 @@ expect_status 6 vesper insmod 1 /tmp/other.ko
 expect_text "is not in inject.digests" "systemctl reload vesperd"
 expect_no_module 1 answer
 note "only what is in a directory"
+# The root of an initramfs is as the kernel made it.
+chmod 755 /
 mkdir -m 755 -p /etc/vesper/admitted/below
 restricted 'directories = ["/etc/vesper/admitted"]'
 expect_status 6 vesper insmod 1 /tmp/answer.ko
