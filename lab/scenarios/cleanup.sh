@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # A guest that crashed and is preserved, and that Pacemaker may not touch: after crm_resource --cleanup it is found failed again, with its cause.
 #: cluster alone xen=4.17 limit=900
-stop_daemon
-start_daemon --auto-attach
-wait_for 30 "the device" connected 1
-expect_status 0 vesper probe 1 panic
-expect_status 0 /lab/cluster/setup
-add_guests g1
+start_cluster g1
 expect_status 0 in_cluster crm_resource --resource g1 --meta --set-parameter is-managed --parameter-value false
 guest --send 1 'echo c > /proc/sysrq-trigger'
 wait_for 60 "the monitor that fails" cluster_shows "g1 .*monitor.*vesper: guest g1: guest-panic: "

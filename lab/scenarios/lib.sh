@@ -144,12 +144,25 @@ add_guests() {
     wait_for 120 "resource $name_ in state Started" cluster_shows "$name_.*Started"
   done
 }
+# start_cluster NAME…: guests that are attached by themselves and have the probe panic become resources of a cluster.
+start_cluster() {
+  stop_daemon
+  start_daemon --auto-attach
+  for name_ in "$@"; do
+    wait_for 30 "the device of guest $name_" connected $name_
+    expect_status 0 vesper probe $name_ panic
+  done
+  expect_status 0 /lab/cluster/setup
+  add_guests "$@"
+}
 cluster_shows() { in_cluster crm_mon -1rfA | grep -q -e "$1"; }
+# pushes: how often the hook has failed a guest.
+pushes() { grep -c 'failed g[12] on dom0' /var/log/vesperd.log; }
 # expect_no_alarm WHEN: nothing has failed, by vesperd's word, the hook's and Pacemaker's.
 expect_no_alarm() {
   expect_status 0 vesper --json events
   expect_no_text '"failed":' '"severity":"error"' '"severity":"fatal"'
-  expect_equal "pushes $1" "$(grep -c 'failed g[12] on dom0' /var/log/vesperd.log)" 0
+  expect_equal "pushes $1" "$(pushes)" 0
   expect_status 0 in_cluster crm_mon -1rfA
   expect_no_text "Failed Resource Actions" "fail-count"
 }

@@ -2,14 +2,7 @@
 # Two minutes in which dom0 has no CPU, memory or disk to spare, vesperd is last in the queue and at times does not run at all, and one guest has work:
 # nothing is said to have failed, and Pacemaker does nothing.
 #: guests=2 cluster alone xen=4.17 limit=900
-stop_daemon
-start_daemon --auto-attach
-for guest in 1 2; do
-  wait_for 30 "the device of guest $guest" connected $guest
-  expect_status 0 vesper probe $guest panic
-done
-expect_status 0 /lab/cluster/setup
-add_guests g1 g2
+start_cluster g1 g2
 link_push
 guest --send 1 "while :; do :; done"
 renice -n 19 -p $(daemon)

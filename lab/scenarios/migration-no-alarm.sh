@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # A guest that is a resource migrates to the host it is on, three times: nothing is said to have failed, and Pacemaker does nothing.
 #: guest=pvh cluster alone xen=4.17 limit=900
-stop_daemon
-start_daemon --auto-attach
-wait_for 30 "the device" connected 1
-expect_status 0 vesper probe 1 panic
-expect_status 0 /lab/cluster/setup
-add_guests g1
+start_cluster g1
 link_push
 for round in 1 2 3; do
   before=$(xl domid g1)

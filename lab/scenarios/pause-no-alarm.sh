@@ -1,14 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Guests that are paused for longer than three monitors, saved, and restored: nothing is said to have failed, and Pacemaker does nothing.
 #: guests=2 cluster alone xen=4.17 limit=900
-stop_daemon
-start_daemon --auto-attach
-for guest in 1 2; do
-  wait_for 30 "the device of guest $guest" connected $guest
-  expect_status 0 vesper probe $guest panic
-done
-expect_status 0 /lab/cluster/setup
-add_guests g1 g2
+start_cluster g1 g2
 link_push
 
 note "paused"

@@ -1,16 +1,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # What is meant to be is not pushed: Pacemaker's own stop (also one that destroys), an operator's shutdown and reboot, and whatever happens in maintenance.
 #: guests=2 cluster alone xen=4.17 limit=1200
-stop_daemon
-start_daemon --auto-attach
-for guest in 1 2; do
-  wait_for 30 "the device of guest $guest" connected $guest
-  expect_status 0 vesper probe $guest panic
-done
-expect_status 0 /lab/cluster/setup
-add_guests g1 g2
+start_cluster g1 g2
 link_push
-pushes() { grep -c 'failed g[12] on dom0' /var/log/vesperd.log; }
 
 note "Pacemaker stops a guest that does not hear"
 xl pause g1
