@@ -3,6 +3,8 @@
 #: guests=2 cluster alone xen=4.17 limit=900
 start_cluster g1 g2
 link_push
+# By fail-resource, and nothing else.
+chmod -x /cluster/usr/sbin/crm_resource
 second=$(xl domid g2)
 from=$(now_ms)
 guest --send 1 'echo c > /proc/sysrq-trigger'
@@ -11,6 +13,7 @@ until grep -q 'failed g1 on dom0: guest-panic' /var/log/vesperd.log; do
   usleep 50000
 done
 note "the hook had told Pacemaker after $(($(now_ms) - from)) ms"
+wait_for 30 "the cause" in_cluster attrd_updater -n vesper-fault-g1 -Q
 expect_status 0 in_cluster attrd_updater -n vesper-fault-g1 -Q
 expect_text "guest-panic at " "sysrq triggered crash"
 wait_for 30 "the failure in crm_mon" cluster_shows "g1 asyncmon on dom0 returned 'error'"

@@ -19,6 +19,8 @@ printf '#!/bin/sh\necho "$@" >> /run/control\n' > /cluster/usr/local/sbin/contro
 chmod 755 /cluster/usr/local/sbin/control
 add_guests g1 g2
 link_push
+# On this node the push has Pacemaker's tools only.
+rm /cluster/usr/lib/vesper/fail-resource
 expect_status 0 in_cluster cibadmin --create --scope resources --xml-text "<primitive id='web' class='ocf' provider='vesper' type='service'>
   <instance_attributes id='web-p'><nvpair id='web-g' name='guests' value='g1 g2'/>
   <nvpair id='web-c' name='control' value='/usr/local/sbin/control'/></instance_attributes>
@@ -33,6 +35,7 @@ guest --send 1 "sleep 1000 & $named; kill -9 \$!"
 wait_for 30 "the push" grep -q 'failed web on dom0: process-killed' /var/log/vesperd.log
 wait_for 60 "its start in the other guest" grep -q "start g2 web" /run/control
 wait_for 60 "web in state Started" cluster_shows "web.*Started"
+wait_for 30 "the cause" cluster_shows "vesper-fault-web"
 expect_status 0 in_cluster crm_mon -1rfA
 expect_text "vesper-fault-web" "process-killed at "
 expect_no_text "g1: migration-threshold" "g2: migration-threshold"

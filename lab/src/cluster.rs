@@ -11,7 +11,7 @@ use crate::fresh_guest::write_disk;
 use crate::mirror::Mirror;
 use crate::session::Added;
 use crate::suite::Xen;
-use crate::{command, digest, kernel, paths, progress};
+use crate::{command, digest, kernel, paths, progress, unpack};
 
 /// The only Xen whose `xl` is on the disk.
 const XEN: Xen = Xen::V4_17;
@@ -51,6 +51,9 @@ const DOM0_MODULES: [&str; 12] = [
 /// What of `tools/pacemaker` goes to dom0, which puts it where the package would.
 const OURS: [&str; 5] = ["guest", "service", "vesper.sh", "push", "host-health"];
 
+/// What `fail-resource.c` is built with.
+const DEVELOPMENT: [&str; 2] = ["pacemaker-dev", "libc6-dev"];
+
 /// What dom0 is given.
 pub struct Cluster {
     /// The disk, an ext4 file system.
@@ -81,8 +84,30 @@ pub fn provide() -> Result<Cluster> {
     added.extend(
         OURS.map(|name| Added { from: workspace.join("tools/pacemaker").join(name), to: inside(name) }),
     );
+    added.push(Added { from: fail_resource()?, to: inside("fail-resource") });
     added.extend(modules(&inside)?);
     Ok(Cluster { disk, added })
+}
+
+/// The program that fails a resource, built for the Pacemaker on the disk as docs/pacemaker.md says, but for where the headers are.
+fn fail_resource() -> Result<PathBuf> {
+    let root = paths::lab().join("pacemaker-dev");
+    let only = ["./usr/include/*", "./usr/lib/x86_64-linux-gnu/*", "./usr/share/pkgconfig/*", "./lib*"];
+    unpack::unpack(XEN.suite(), &DEVELOPMENT.map(String::from), &only, &root)?;
+    let source = paths::workspace().join("tools/pacemaker/fail-resource.c");
+    let program = paths::lab().join("fail-resource");
+    let folders = ["usr/lib/x86_64-linux-gnu/pkgconfig", "usr/share/pkgconfig"].map(|dir| root.join(dir));
+    let mut flags = Command::new("pkg-config");
+    flags.args(["--cflags", "--libs", "pacemaker-cib", "libxml-2.0"]);
+    flags.env("PKG_CONFIG_SYSROOT_DIR", &root).env("PKG_CONFIG_LIBDIR", std::env::join_paths(folders)?);
+    let flags = String::from_utf8(command::output(&mut flags)?).context("pkg-config")?;
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-O2", "-Wall", "-Wextra", "-Werror"]).arg(format!("--sysroot={}", root.display()));
+    gcc.arg("-o").arg(&program).arg(&source).args(flags.split_whitespace());
+    // What the libraries themselves need is on the disk.
+    gcc.arg("-Wl,--unresolved-symbols=ignore-in-shared-libs");
+    command::output(&mut gcc)?;
+    Ok(program)
 }
 
 /// dom0's modules, as files and as a list in their order.

@@ -11,13 +11,14 @@ use crate::progress;
 pub struct Package(pub &'static str, pub &'static str);
 
 /// What building and running the lab takes on a Debian 12 machine that has Rust.
-pub const ALL: [Package; 14] = [
+pub const ALL: [Package; 15] = [
     Package("qemu-system-x86", "the machine that Xen runs on"),
     Package("mmdebstrap", "unpacks dom0's and the guests' packages"),
     Package("xz-utils", "decompresses Debian's kernels"),
     Package("gcc", "sample probe modules, the guest module's shim, header checks"),
     Package("libc6-dev", "static vesper and vesperd"),
     Package("make", "Kbuild"),
+    Package("pkg-config", "what a program against Pacemaker's libraries is built with"),
     Package("binutils", "readelf and ld"),
     Package("linux-headers-amd64", "kernel headers 6.1"),
     Package("linux-headers-6.12-amd64", "kernel headers 6.12"),

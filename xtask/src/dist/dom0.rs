@@ -11,12 +11,13 @@ use super::VERSION;
 use super::tree::{READ, RUN, Tree, files_below};
 
 /// What a node of a Pacemaker cluster has (`tools/pacemaker`): name, folder, permission bits.
-const PACEMAKER: [(&str, &str, u32); 8] = [
+const PACEMAKER: [(&str, &str, u32); 9] = [
     ("guest", "/usr/lib/ocf/resource.d/vesper", RUN),
     ("service", "/usr/lib/ocf/resource.d/vesper", RUN),
     ("vesper.sh", "/usr/lib/ocf/lib/vesper", READ),
     ("push", "/usr/lib/vesper/hooks", RUN),
     ("host-health", "/usr/lib/vesper", RUN),
+    ("fail-resource.c", "/usr/share/vesper", READ),
     ("vesper-health.service", "/usr/lib/systemd/system", READ),
     ("vesper-health.timer", "/usr/lib/systemd/system", READ),
     ("vesperd-pacemaker.conf", "/usr/share/vesper", READ),

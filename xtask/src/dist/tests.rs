@@ -85,6 +85,7 @@ fn the_package_for_dom0_has_its_files_where_they_belong() -> Result<()> {
         "-rwxr-xr-x root/root                ./usr/lib/vesper/host-health",
         "-rw-r--r-- root/root                ./usr/lib/systemd/system/vesper-health.timer",
         "-rw-r--r-- root/root                ./usr/share/vesper/vesperd-pacemaker.conf",
+        "-rw-r--r-- root/root                ./usr/share/vesper/fail-resource.c",
         "-rw-r--r-- root/root                ./usr/share/doc/vesper/pacemaker.md",
     ] {
         let words: Vec<&str> = wanted.split_whitespace().collect();
@@ -219,6 +220,7 @@ fn make_install_puts_dom0_files_where_the_package_does() -> Result<()> {
         "usr/lib/vesper/host-health",
         "usr/lib/systemd/system/vesper-health.service",
         "usr/share/vesper/vesperd-pacemaker.conf",
+        "usr/share/vesper/fail-resource.c",
     ];
     for path in paths {
         assert!(to.join(path).is_file(), "{path}");

@@ -24,10 +24,22 @@ fn node() -> Node {
     node
 }
 
-/// What the hook came to, and whom it failed.
+/// What the hook came to, and whom it failed by Pacemaker's tool.
 fn push(node: &Node, environment: &[(&str, &str)]) -> (i32, Vec<String>) {
+    let (status, calls) = run(node, environment);
+    let failed = |call: String| {
+        let words = call.strip_prefix("crm_resource --fail --resource ")?;
+        Some(words.replace(" --node ", "@"))
+    };
+    (status, calls.into_iter().filter_map(failed).collect())
+}
+
+/// What the hook came to, and what it called, sorted.
+fn run(node: &Node, environment: &[(&str, &str)]) -> (i32, Vec<String>) {
     let mut hook = node.command(&source("push"));
-    hook.env("VESPER_NOTES", node.path("tmp/vesper")).stdin(Stdio::piped()).stdout(Stdio::null());
+    hook.env("VESPER_NOTES", node.path("tmp/vesper"))
+        .env("VESPER_FAIL_RESOURCE", node.path("bin/fail-resource"));
+    hook.stdin(Stdio::piped()).stdout(Stdio::null());
     let usual = [
         ("EVENT", "guest-panic"),
         ("SEVERITY", "fatal"),
@@ -40,13 +52,9 @@ fn push(node: &Node, environment: &[(&str, &str)]) -> (i32, Vec<String>) {
     // A hook that has nothing to do need not read.
     let _ = hook.stdin.take().unwrap().write_all(EVENT.as_bytes());
     let status = hook.wait().unwrap().code().unwrap();
-    let failed = |line: String| {
-        let words = line.strip_prefix("crm_resource --fail --resource ")?;
-        Some(words.replace(" --node ", "@"))
-    };
-    let mut failed: Vec<_> = node.calls().into_iter().filter_map(failed).collect();
-    failed.sort();
-    (status, failed)
+    let mut calls = node.calls();
+    calls.sort();
+    (status, calls)
 }
 
 #[test]
@@ -118,6 +126,52 @@ fn what_is_meant_to_be_is_not_pushed() {
         r#"<nvpair id="x" name="maintenance" value="false"/><nvpair id="y" name="is-managed" value="true"/>"#,
     );
     assert_eq!(push(&node, &[]).1.len(), 2);
+}
+
+/// `fail-resource`, which is on some nodes, with that end.
+fn direct(end: &str) -> Node {
+    let node = node();
+    node.program("fail-resource", &format!("#!/bin/sh\necho ${{0##*/}} \"$@\" >> $FAKE/.calls\n{end}\n"));
+    node
+}
+
+#[test]
+fn what_is_faster_than_the_tools_is_taken_where_it_is_there() {
+    let node = direct("exit 0");
+    node.fake(".cib", r#"<nvpair id="x" name="maintenance-mode" value="true"/>"#);
+    let (status, mut calls) = run(&node, &[]);
+    calls.retain(|call| !call.starts_with("attrd_updater"));
+    assert_eq!(calls, ["fail-resource nginx dom0 service", "fail-resource vm-web1 dom0 guest"]);
+    assert_eq!(status, 0);
+}
+
+#[test]
+fn what_the_faster_one_says_counts() {
+    for (end, status) in [("exit 3", 0), ("echo no controller; exit 1", 1), ("kill -ALRM $$", 1)] {
+        let node = direct(end);
+        let (seen, calls) = run(&node, &[]);
+        assert_eq!(seen, status, "{end}");
+        assert!(!calls.iter().any(|call| call.starts_with("crm_resource")), "{end}: {calls:?}");
+        assert_eq!(
+            calls.iter().filter(|call| call.starts_with("attrd_updater")).count(),
+            2,
+            "{end}: the cause"
+        );
+    }
+}
+
+#[test]
+fn where_the_faster_one_cannot_start_the_tools_do_it() {
+    // As the dynamic linker says it when a library is of another version.
+    assert_eq!(push(&direct("exit 127"), &[]).1.len(), 2);
+    let clone = node();
+    clone.program("fail-resource", "#!/bin/sh\nexit 0\n");
+    clone.file("tmp/vesper/vm-web1:0", "kind guest\nnode dom0\ndoing \nguest web1\ndomid 3\n", 0o644);
+    assert_eq!(
+        push(&clone, &[]).1,
+        ["vm-web1:0@dom0"],
+        "only the tool knows both names of a clone's instance"
+    );
 }
 
 #[test]
