@@ -177,13 +177,19 @@ begin() {
   push_or_not
 }
 
+# A kernel that a panic starts; it finds no root and reboots.
+load_crash_kernel() {
+  guest g1 '/lab/kexec-load /lab/vmlinuz "console=hvc0 vesper.crash-kernel nr_cpus=1 reset_devices panic=-1" && grep -q 1 /sys/kernel/kexec_crash_loaded' > $OUT 2>&1 ||
+    { cat $OUT; fail "no crash kernel in g1"; }
+}
+
 # --- faults
 typed() { guest --send g1 "$1"; }
 is_paused() { case $(xl list g1 | awk 'NR == 2 { print $5 }') in *p*) ;; *) return 1 ;; esac; }
 # fault ROW: its status says whether the row's command was given and, where nothing in the guest ends, whether it is as the row says.
 fault() {
   case $1 in
-  panic-destroy | panic-preserve) typed 'echo c > /proc/sysrq-trigger' ;;
+  panic-destroy | panic-preserve | panic-kdump) typed 'echo c > /proc/sysrq-trigger' ;;
   panic-10) typed 'echo 10 > /proc/sys/kernel/panic; echo c > /proc/sysrq-trigger' ;;
   oom) typed 'kill -USR1 $(pidof web)' ;;
   sigterm) typed 'kill -TERM $(pidof web)' ;;
@@ -256,6 +262,7 @@ at_rest() {
 }
 attempt() { # ROW NUMBER CLASS
   case $1 in panic-preserve) begin preserve ;; *) begin destroy ;; esac
+  [ $1 != panic-kdump ] || load_crash_kernel
   was=$(xl domid g1) broken=nothing limit=$CAP
   [ $3 != must-not ] || limit=$HOLD
   at_rest || return

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use vesper_lab::guest::Kind;
 use vesper_lab::qemu::Event;
 use vesper_lab::scenario::Needs;
 use vesper_lab::session::{self, Added, Lab};
@@ -35,22 +36,30 @@ const MEASURED: [&str; 6] = [
 const SET_UP: Duration = Duration::from_secs(600);
 const EACH: Duration = Duration::from_secs(420);
 
-/// The machine, built, before it is booted.
+/// The machines, built, before one is booted.
 pub struct Machine {
-    lab: Lab,
+    plain: Lab,
+    /// With PVH guests that have a crash kernel.
+    kdump: Lab,
     /// Of all that a result hangs on: results are comparable if it is the same.
     pub digest: String,
 }
 
-/// Builds it.
+/// Builds them.
 ///
 /// # Errors
 ///
 /// Something cannot be built or read.
 pub fn provide() -> Result<Machine> {
-    let platform = Platform { xen: Xen::V4_17, ..Platform::default() };
-    let needs = Needs { guests: 2, cluster: true, ..Needs::default() };
-    let mut lab = platform.compose(&needs, false)?;
+    let plain = compose(Kind::Pv, &Needs::default())?;
+    let kdump = compose(Kind::Pvh, &Needs { memory: 512, crash_kernel: true, ..Needs::default() })?;
+    let digest = digest_of(&[&plain, &kdump], &script(""))?;
+    Ok(Machine { plain, kdump, digest })
+}
+
+fn compose(guest: Kind, needs: &Needs) -> Result<Lab> {
+    let platform = Platform { xen: Xen::V4_17, guest, ..Platform::default() };
+    let mut lab = platform.compose(&Needs { guests: 2, cluster: true, ..needs.clone() }, false)?;
     let release = kernel::release(&platform.kernel)?;
     let [back, front] = kernel::modules(&release, &NETWORK, &dom0::folder()?.join("network"))?
         .try_into()
@@ -62,15 +71,16 @@ pub fn provide() -> Result<Machine> {
     lab.added.push(added(back, "/lab/bench/xen-netback.ko"));
     lab.added.push(added(program, "/usr/bin/failover"));
     lab.added.push(added(paths::workspace().join("lab/scenarios/lib.sh"), "/lab/scenarios/lib.sh"));
-    let digest = digest_of(&lab, &script(""))?;
-    Ok(Machine { lab, digest })
+    Ok(lab)
 }
 
-fn digest_of(lab: &Lab, script: &str) -> Result<String> {
-    let in_dom0 = lab.added.iter().filter(|file| MEASURED.iter().any(|place| file.to.starts_with(place)));
-    let files: Vec<&Path> = lab.vesper.iter().chain(&lab.guests.modules).map(PathBuf::as_path).collect();
-    let added = in_dom0.chain(&lab.guests.added).map(|file| file.from.as_path());
-    let files: Vec<&Path> = files.into_iter().chain(added).collect();
+fn digest_of(labs: &[&Lab], script: &str) -> Result<String> {
+    let mut files: Vec<&Path> = Vec::new();
+    for lab in labs {
+        let in_dom0 = lab.added.iter().filter(|file| MEASURED.iter().any(|place| file.to.starts_with(place)));
+        files.extend(lab.vesper.iter().chain(&lab.guests.modules).map(PathBuf::as_path));
+        files.extend(in_dom0.chain(&lab.guests.added).map(|file| file.from.as_path()));
+    }
     Ok(digest::of_text(&[&digest::of_tree(&files)?, script]))
 }
 
@@ -78,16 +88,17 @@ fn script(plan: &str) -> String {
     format!("CAP={CAP} HOLD={HOLD}\nPLAN='{plan}'\n{SCRIPT}")
 }
 
-/// Boots it and runs the plan; `sink` gets each line of the script that begins with `@`, as soon as it is there.
+/// Boots the one that the plan's first step needs, as all of it do, and runs the plan; `sink` gets each line of the script that begins with `@`, as soon as it is there.
 ///
 /// # Errors
 ///
 /// The lab cannot be booted, what the script said when it gave up, or the sink's.
 pub fn run(
-    Machine { lab, .. }: &Machine,
+    Machine { plain, kdump, .. }: &Machine,
     plan: &[Step<'_>],
     sink: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<()> {
+    let lab = if plan.iter().any(|step| step.row.kdump) { kdump } else { plain };
     let script = script(&plan.iter().map(line).collect::<String>());
     let limit = SET_UP + EACH * u32::try_from(plan.len()).unwrap_or(u32::MAX);
     let log = dom0::folder()?.join("failover.log");
@@ -130,7 +141,7 @@ fn line(Step { column, row, number }: &Step<'_>) -> String {
 mod tests {
     use std::fs;
 
-    use vesper_lab::guest::{Guests, Kind};
+    use vesper_lab::guest::Guests;
 
     use super::*;
 
@@ -164,12 +175,12 @@ mod tests {
         for name in all {
             fs::write(file(name), "1")?;
         }
-        let mut last = digest_of(&lab, "a")?;
-        assert_eq!(last, digest_of(&lab, "a")?);
-        assert_ne!(last, digest_of(&lab, "b")?);
+        let mut last = digest_of(&[&lab], "a")?;
+        assert_eq!(last, digest_of(&[&lab], "a")?);
+        assert_ne!(last, digest_of(&[&lab], "b")?);
         for name in all {
             fs::write(file(name), "2")?;
-            let now = digest_of(&lab, "a")?;
+            let now = digest_of(&[&lab], "a")?;
             assert_eq!(now == last, name == "answer.ko", "{name}");
             last = now;
         }

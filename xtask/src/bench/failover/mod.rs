@@ -69,7 +69,7 @@ fn measure(
 ) -> Result<()> {
     let mut fruitless = 0;
     loop {
-        let plan = plan(columns, rows, repetitions, kept);
+        let plan = on_one_machine(plan(columns, rows, repetitions, kept));
         if plan.is_empty() {
             return Ok(());
         }
@@ -79,7 +79,7 @@ fn measure(
         );
         let before = kept.count();
         let error = match machine::run(machine, &plan, &mut |line| take(line, kept)) {
-            Ok(()) if kept.count() - before == plan.len() => return Ok(()),
+            Ok(()) if kept.count() - before == plan.len() => continue,
             Ok(()) => anyhow!("some repetitions do not count"),
             Err(error) => error,
         };
@@ -87,6 +87,13 @@ fn measure(
         ensure!(fruitless < 2, "no result that counts in two boots: {error:#}");
         eprintln!("· the rest in another boot, for {error:#}");
     }
+}
+
+/// Those of the steps that come first: all that need no crash kernel, or else those that do.
+fn on_one_machine(mut steps: Vec<Step<'_>>) -> Vec<Step<'_>> {
+    let kdump = steps.iter().all(|step| step.row.kdump);
+    steps.retain(|step| step.row.kdump == kdump);
+    steps
 }
 
 /// Takes a line of the script: keeps the result that is one, and says why another is none.
@@ -159,6 +166,18 @@ mod tests {
         let plan = plan(&[&COLUMNS[2]], &rows, Some(2), &kept);
         let plan: Vec<_> = plan.iter().map(|step| (step.row.name, step.number)).collect();
         assert_eq!(plan, [(rows[1].name, 1), (rows[0].name, 2), (rows[1].name, 2)]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_needs_a_crash_kernel_comes_last() -> Result<()> {
+        let rows: Vec<&Row> = ROWS.iter().collect();
+        let kept = Kept::parse("", "now")?;
+        let first = on_one_machine(plan(&[&COLUMNS[2]], &rows, Some(1), &kept));
+        assert_eq!(first.len(), rows.len() - 1);
+        assert!(first.iter().all(|step| !step.row.kdump));
+        let kdump: Vec<&Row> = ROWS.iter().filter(|row| row.kdump).collect();
+        assert_eq!(on_one_machine(plan(&[&COLUMNS[2]], &kdump, Some(1), &kept)).len(), 1);
         Ok(())
     }
 

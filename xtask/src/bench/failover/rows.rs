@@ -36,6 +36,8 @@ pub struct Row {
     pub blind: bool,
     /// The guest makes a record of it as it happens, whose time is t0.
     pub recorded: bool,
+    /// The guests have a crash kernel, which takes PVH guests with more memory: another machine than that of the other rows.
+    pub kdump: bool,
 }
 
 /// All of them, in the order of the table.
@@ -43,6 +45,7 @@ pub const ROWS: &[Row] = &[
     row("panic-destroy", "panic, `on_crash=\"destroy\"`", Class::Event, false),
     row("panic-preserve", "panic, `on_crash=\"preserve\"`", Class::Event, true),
     row("panic-10", "panic with `panic=10`", Class::Event, false),
+    Row { kdump: true, ..row("panic-kdump", "panic with kdump (PVH)", Class::Event, true) },
     row("oom", "OOM kill of the service", Class::Event, true),
     row("sigterm", "SIGTERM to the service", Class::Event, true),
     row("sigkill", "SIGKILL to the service", Class::Event, true),
@@ -55,7 +58,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 const fn row(name: &'static str, what: &'static str, class: Class, blind: bool) -> Row {
-    Row { name, what, class, blind, recorded: matches!(class, Class::Event) }
+    Row { name, what, class, blind, recorded: matches!(class, Class::Event), kdump: false }
 }
 
 /// What watches the guests.
