@@ -3,6 +3,8 @@
 # Lines that begin with "@" are figures:
 #   @vchan RING CHUNK BYTES NANOSECONDS SUM CPU_MICROSECONDS DOM0_NANOSECONDS
 #   @relay RECORD BYTES NANOSECONDS SUM CPU_MICROSECONDS DOM0_NANOSECONDS COPIED
+#   @writer RECORD BYTES NANOSECONDS: the guest alone, into a channel that nobody reads
+#   @reader BYTES NANOSECONDS: the checksum alone, of memory of dom0's own
 ROUNDS=${ROUNDS:-5}
 BULK=$((1 << 30))
 SMALL=$((256 << 20))
@@ -13,7 +15,7 @@ echo 0 > /proc/sys/kernel/randomize_va_space
 # The reader takes the daemon's place.
 kill $(cat /run/vesperd.pid)
 guest 1 "for m in xen-gntalloc xen-evtchn xen-gntdev; do insmod /lab/bench/\$m.ko || exit 1; done" || fail "modules"
-guest 1 "insmod /lab/bench/flood.ko pause_us=${PAUSE:-50}" || fail "flood.ko"
+guest 1 "insmod /lab/bench/flood.ko pause_us=50" || fail "flood.ko"
 
 # vchan RING CHUNK TOTAL
 through_vchan() {
@@ -39,12 +41,22 @@ through_relay() {
   echo "refused at first: $(guest 1 'cat /sys/module/flood/parameters/refused')"
 }
 
+# writer RECORD TOTAL
+writer() {
+  guest 1 "cd /sys/module/flood/parameters && echo $1 > bytes && echo $(($2 / $1)) > alone" || fail "flood alone"
+  echo "@writer $1 $2 $(guest 1 'cat /sys/module/flood/parameters/alone')"
+}
+
 round=0
 while [ $round -lt $ROUNDS ]; do
   through_vchan 524288 65536 $BULK
+  through_vchan 1048576 65536 $BULK
   through_relay 4096 $BULK
   through_vchan 524288 64 $SMALL
   through_vchan 65536 64 $SMALL
   through_relay 64 $SMALL
+  writer 4096 $BULK
+  writer 64 $SMALL
+  bench-reader alone $BULK
   round=$((round + 1))
 done

@@ -6,6 +6,8 @@
 //!   `@received BYTES NANOSECONDS SUM CPU_MICROSECONDS` and `@copied BYTES`.
 //! * `bench-reader kick DOM NAME COUNT`: of so many urgent records of `modules/bell.c` how long each was on its way, by the
 //!   CPU's counter: `@ours TICKS`.
+//! * `bench-reader alone BYTES`: checksums so many bytes of memory of its own, 512 KiB over and over. Prints
+//!   `@reader BYTES NANOSECONDS`.
 //! * `bench-reader cpu`: the CPU time of dom0 so far, as Xen counts it: nanoseconds.
 //!
 //! The first two say `@waiting` when they have the channel.
@@ -27,6 +29,8 @@ use vesper_xenback::{Backend, Limits};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of a record's header.
 const HEADER: usize = 24;
+/// Bytes that `alone` reads over and over.
+const LOCAL: usize = 512 << 10;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,12 +38,16 @@ fn main() -> Result<()> {
     match words[..] {
         ["sum", dom, name, bytes] => sum(&mut Dom0::reading(dom, name)?, bytes.parse()?),
         ["kick", dom, name, count] => kick(&mut Dom0::reading(dom, name)?, count.parse()?),
+        ["alone", bytes] => {
+            alone(bytes.parse()?);
+            Ok(())
+        }
         ["cpu"] => {
             let dom0 = XenHost::new()?.domain(DomId(0))?.context("Xen does not tell of dom0")?;
             println!("{}", dom0.cpu_time_ns);
             Ok(())
         }
-        _ => bail!("bench-reader sum DOM NAME BYTES | kick DOM NAME COUNT | cpu"),
+        _ => bail!("bench-reader sum DOM NAME BYTES | kick DOM NAME COUNT | alone BYTES | cpu"),
     }
 }
 
@@ -129,13 +137,30 @@ fn sum(dom0: &mut Dom0, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// The sum of the words, as in `vchan.c`. Pieces are made of records whose size is a multiple of 8.
+/// What the reader manages when the bytes need not come from anywhere.
+fn alone(bytes: u64) {
+    let memory: Vec<u64> = (0..LOCAL as u64 / 8).collect();
+    let (begun, mut total) = (Instant::now(), 0_u64);
+    for _ in 0..bytes / LOCAL as u64 {
+        // SAFETY: each index is one of the slice's.
+        total = total
+            .wrapping_add(sum_words(memory.len(), |at| unsafe { memory.as_ptr().add(at).read_volatile() }));
+    }
+    println!("@reader {} {}", bytes / LOCAL as u64 * LOCAL as u64, begun.elapsed().as_nanos());
+    std::hint::black_box(total);
+}
+
+/// The sum of the words. Pieces are made of records whose size is a multiple of 8.
 fn sum_of(raw: Raw<'_>) -> u64 {
     let words = raw.as_ptr().cast::<u64>();
     assert!(words.is_aligned() && raw.len().is_multiple_of(8), "whole words");
-    let count = raw.len() / 8;
     // SAFETY: aligned, and within the piece, which is readable while `raw` is there; any value is a number.
-    let word = |at: usize| unsafe { words.add(at).read_volatile() };
+    sum_words(raw.len() / 8, |at| unsafe { words.add(at).read_volatile() })
+}
+
+/// The sum of so many words, as in `vchan.c`.
+#[inline]
+fn sum_words(count: usize, word: impl Fn(usize) -> u64) -> u64 {
     let mut sums = [0_u64; 4];
     for at in (0..count / 4 * 4).step_by(4) {
         sums[0] = sums[0].wrapping_add(word(at));
@@ -143,7 +168,7 @@ fn sum_of(raw: Raw<'_>) -> u64 {
         sums[2] = sums[2].wrapping_add(word(at + 2));
         sums[3] = sums[3].wrapping_add(word(at + 3));
     }
-    let rest = (count / 4 * 4..count).map(word).fold(0, u64::wrapping_add);
+    let rest = (count / 4 * 4..count).map(&word).fold(0, u64::wrapping_add);
     sums.into_iter().fold(rest, u64::wrapping_add)
 }
 
