@@ -17,7 +17,7 @@ slowest() {
   worst=0
   for round in 1 2 3 4 5; do
     from=$(now_ms)
-    agent $1 g1 > $OUT 2>&1 || { cat $OUT; fail "status $? from $1"; }
+    agent $1 g1 > $OUT 2>&1 || { status=$?; cat $OUT; fail "status $status from $1"; }
     took=$(($(now_ms) - from))
     [ $took -le $worst ] || worst=$took
   done
