@@ -32,8 +32,8 @@ const PACKAGES: [&str; 9] = [
     "procps",
 ];
 
-/// dom0's modules for the disk and its file system, in the order in which they are inserted.
-const DOM0_MODULES: [&str; 12] = [
+/// dom0's modules for the disk, its file system and a network card, in the order in which they are inserted.
+const DOM0_MODULES: [&str; 15] = [
     "drivers/virtio/virtio_ring.ko",
     "drivers/virtio/virtio.ko",
     "drivers/virtio/virtio_pci_legacy_dev.ko",
@@ -46,6 +46,9 @@ const DOM0_MODULES: [&str; 12] = [
     "fs/mbcache.ko",
     "fs/jbd2/jbd2.ko",
     "fs/ext4/ext4.ko",
+    "net/core/failover.ko",
+    "drivers/net/net_failover.ko",
+    "drivers/net/virtio_net.ko",
 ];
 
 /// What of `tools/pacemaker` goes to dom0, which puts it where the package would.

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -33,8 +33,19 @@ pub struct Boot<'a> {
     pub dom0_memory: u32,
     /// dom0's `/dev/vda`, if it has a disk; what is written to it is forgotten.
     pub disk: Option<&'a Path>,
+    /// A network card, if it has one.
+    pub cable: Option<&'a Cable>,
     /// Whether the work line is the user's terminal.
     pub interactive: bool,
+}
+
+/// A network cable between two machines: a Unix socket, which takes no address of the host.
+#[derive(Clone, Debug)]
+pub struct Cable {
+    /// The socket. The machine that makes it has to be started before the other.
+    pub socket: PathBuf,
+    /// Whether this machine makes it.
+    pub makes: bool,
 }
 
 /// Something that came over the work line.
@@ -73,6 +84,16 @@ impl Machine {
         command.arg("-serial").arg(format!("file:{}", option(boot.console)));
         if let Some(disk) = boot.disk {
             command.arg("-drive").arg(format!("file={},format=raw,if=virtio,snapshot=on", option(disk)));
+        }
+        if let Some(Cable { socket, makes }) = boot.cable {
+            let server = if *makes { "on" } else { "off" };
+            command
+                .arg("-netdev")
+                .arg(format!("stream,id=cable,server={server},addr.type=unix,addr.path={}", option(socket)));
+            let end = if *makes { 1 } else { 2 };
+            command
+                .arg("-device")
+                .arg(format!("virtio-net-pci,netdev=cable,mac=52:54:00:00:00:0{end},romfile="));
         }
         // Ctrl-C belongs to the shell in dom0 when the line is a terminal.
         command.args(["-chardev", "stdio,id=work,signal=off", "-serial", "chardev:work"]);

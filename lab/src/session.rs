@@ -11,7 +11,7 @@ use crate::guest::Guests;
 use crate::image::{self, Root};
 use crate::kernel;
 use crate::paths;
-use crate::qemu::{Boot, Event, Machine};
+use crate::qemu::{Boot, Cable, Event, Machine};
 use crate::suite::Xen;
 
 /// How long dom0 may take to come up.
@@ -48,6 +48,8 @@ pub struct Lab {
     pub added: Vec<Added>,
     /// A disk for dom0, as it is at each boot.
     pub disk: Option<PathBuf>,
+    /// A network card of dom0's, if it has one.
+    pub cable: Option<Cable>,
 }
 
 /// What came of a script.
@@ -130,6 +132,7 @@ struct Prepared {
     nonce: String,
     memory: u32,
     disk: Option<PathBuf>,
+    cable: Option<Cable>,
 }
 
 impl Prepared {
@@ -177,6 +180,7 @@ impl Prepared {
             nonce,
             memory: memory.max(2048),
             disk: lab.disk.clone(),
+            cable: lab.cable.clone(),
         })
     }
 
@@ -190,6 +194,7 @@ impl Prepared {
             memory: self.memory,
             dom0_memory: DOM0_MEMORY,
             disk: self.disk.as_deref(),
+            cable: self.cable.as_ref(),
             interactive,
         }
     }

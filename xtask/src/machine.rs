@@ -102,7 +102,7 @@ impl Platform {
             disk = Some(cluster.disk);
             added.extend(cluster.added);
         }
-        Ok(Lab { xen: needs.xen.unwrap_or(self.xen), kernel, guests, vesper, added, disk })
+        Ok(Lab { xen: needs.xen.unwrap_or(self.xen), kernel, guests, vesper, added, disk, cable: None })
     }
 }
 

@@ -2,19 +2,20 @@
 //! The machine: the lab's, with the disk that has Pacemaker on it, a network between dom0 and its two guests, and the programs
 //! of the experiment.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use vesper_lab::guest::Kind;
-use vesper_lab::qemu::Event;
+use vesper_lab::qemu::{Cable, Event};
 use vesper_lab::scenario::Needs;
 use vesper_lab::session::{self, Added, Lab};
 use vesper_lab::suite::Xen;
 use vesper_lab::{digest, kernel, paths};
 
+use super::rows::Place;
 use super::{CAP, HOLD, Step};
 use crate::bench::dom0;
 use crate::machine::Platform;
@@ -35,12 +36,14 @@ const MEASURED: [&str; 6] = [
 /// For the set-up, and for a repetition with its own.
 const SET_UP: Duration = Duration::from_secs(600);
 const EACH: Duration = Duration::from_secs(420);
+/// For QEMU to start.
+const START: Duration = Duration::from_secs(60);
 
 /// The machines, built, before one is booted.
-pub struct Machine {
-    plain: Lab,
-    /// With PVH guests that have a crash kernel.
+pub struct Machines {
+    one_host: Lab,
     kdump: Lab,
+    two_hosts: [Lab; 2],
     /// Of all that a result hangs on: results are comparable if it is the same.
     pub digest: String,
 }
@@ -50,16 +53,21 @@ pub struct Machine {
 /// # Errors
 ///
 /// Something cannot be built or read.
-pub fn provide() -> Result<Machine> {
-    let plain = compose(Kind::Pv, &Needs::default())?;
-    let kdump = compose(Kind::Pvh, &Needs { memory: 512, crash_kernel: true, ..Needs::default() })?;
-    let digest = digest_of(&[&plain, &kdump], &script(""))?;
-    Ok(Machine { plain, kdump, digest })
+pub fn provide() -> Result<Machines> {
+    let one_host = compose(Kind::Pv, &Needs { guests: 2, ..Needs::default() })?;
+    let kdump =
+        compose(Kind::Pvh, &Needs { guests: 2, memory: 512, crash_kernel: true, ..Needs::default() })?;
+    let socket = dom0::folder()?.join("failover.cable");
+    let end = |makes| Some(Cable { socket: socket.clone(), makes });
+    let a = Lab { cable: end(true), ..compose(Kind::Pv, &Needs::default())? };
+    let b = Lab { cable: end(false), ..a.clone() };
+    let digest = digest_of(&[&one_host, &kdump, &a], &script("", "NODE"))?;
+    Ok(Machines { one_host, kdump, two_hosts: [a, b], digest })
 }
 
 fn compose(guest: Kind, needs: &Needs) -> Result<Lab> {
     let platform = Platform { xen: Xen::V4_17, guest, ..Platform::default() };
-    let mut lab = platform.compose(&Needs { guests: 2, cluster: true, ..needs.clone() }, false)?;
+    let mut lab = platform.compose(&Needs { cluster: true, ..needs.clone() }, false)?;
     let release = kernel::release(&platform.kernel)?;
     let [back, front] = kernel::modules(&release, &NETWORK, &dom0::folder()?.join("network"))?
         .try_into()
@@ -84,28 +92,64 @@ fn digest_of(labs: &[&Lab], script: &str) -> Result<String> {
     Ok(digest::of_text(&[&digest::of_tree(&files)?, script]))
 }
 
-fn script(plan: &str) -> String {
-    format!("CAP={CAP} HOLD={HOLD}\nPLAN='{plan}'\n{SCRIPT}")
+fn script(plan: &str, node: &str) -> String {
+    format!("CAP={CAP} HOLD={HOLD} NODE={node}\nPLAN='{plan}'\n{SCRIPT}")
 }
 
-/// Boots the one that the plan's first step needs, as all of it do, and runs the plan; `sink` gets each line of the script that begins with `@`, as soon as it is there.
+/// Boots what the plan's steps, which are all of one place, are run on, and runs them; `sink` gets each line of the script that begins with `@`, as
+/// soon as it is there.
 ///
 /// # Errors
 ///
 /// The lab cannot be booted, what the script said when it gave up, or the sink's.
-pub fn run(
-    Machine { plain, kdump, .. }: &Machine,
-    plan: &[Step<'_>],
+pub fn run(machines: &Machines, plan: &[Step<'_>], sink: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
+    let lines: String = plan.iter().map(line).collect();
+    let limit = SET_UP + EACH * u32::try_from(plan.len()).unwrap_or(u32::MAX);
+    let Machines { one_host, kdump, two_hosts: [a, b], .. } = machines;
+    match plan.first().map(|step| step.row.place) {
+        None => Ok(()),
+        Some(Place::OneHost) => boot(one_host, &script(&lines, "dom0"), limit, "failover.log", sink),
+        Some(Place::Kdump) => boot(kdump, &script(&lines, "dom0"), limit, "failover.log", sink),
+        Some(Place::TwoHosts) => std::thread::scope(|scope| {
+            let _ = fs::remove_file(&a.cable.as_ref().context("a has a cable")?.socket);
+            // It ends when a is gone.
+            let other = scope.spawn(|| {
+                wait_for(b.cable.as_ref())?;
+                boot(b, &script("", "b"), limit, "failover.b.log", &mut |_| Ok(()))
+            });
+            let came = boot(a, &script(&lines, "a"), limit, "failover.log", sink);
+            let others = other.join().expect("it does not panic").context("the other host");
+            match (came, others) {
+                (Err(came), Err(others)) => Err(came.context(format!("{others:#}"))),
+                (came, others) => came.and(others),
+            }
+        }),
+    }
+}
+
+/// Until the machine that makes the cable is there.
+fn wait_for(cable: Option<&Cable>) -> Result<()> {
+    let socket = &cable.context("b has a cable")?.socket;
+    let until = Instant::now() + START;
+    while !socket.exists() {
+        ensure!(Instant::now() < until, "{}: the first machine did not start", socket.display());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+fn boot(
+    lab: &Lab,
+    script: &str,
+    limit: Duration,
+    log: &str,
     sink: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<()> {
-    let lab = if plan.iter().any(|step| step.row.kdump) { kdump } else { plain };
-    let script = script(&plan.iter().map(line).collect::<String>());
-    let limit = SET_UP + EACH * u32::try_from(plan.len()).unwrap_or(u32::MAX);
-    let log = dom0::folder()?.join("failover.log");
+    let log = dom0::folder()?.join(log);
     let mut log_file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
     let mut output = Vec::new();
     let (mut seen, mut kept) = (0, Ok(()));
-    let outcome = session::run(lab, &script, limit, &mut |event| {
+    let outcome = session::run(lab, script, limit, &mut |event| {
         let Event::Output(bytes) = event else { return };
         // For whoever wonders what it does; the run does not hang on it.
         let _ = log_file.write_all(&bytes);
@@ -139,8 +183,6 @@ fn line(Step { column, row, number }: &Step<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use vesper_lab::guest::Guests;
 
     use super::*;
@@ -170,6 +212,7 @@ mod tests {
                 added("answer.ko", "/lab/modules/answer.ko"),
             ],
             disk: None,
+            cable: None,
         };
         let all = ["vesper_front.ko", "web", "vesperd", "panic.ko", "service", "answer.ko"];
         for name in all {

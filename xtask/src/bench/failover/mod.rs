@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 
 use kept::{Kept, Outcome};
-use machine::Machine;
+use machine::Machines;
 use rows::{COLUMNS, Column, ROWS, Row};
 
 /// Seconds after which a repetition is given up, and for which that lasts which must not fail over.
@@ -49,50 +49,54 @@ impl Options {
 pub fn run(options: &Options) -> Result<()> {
     let rows = chosen(&options.rows, ROWS, |row| row.name).context("--rows")?;
     let columns = chosen(&options.columns, COLUMNS, |column| column.name).context("--columns")?;
-    let machine = machine::provide()?;
-    let mut kept = Kept::load(&machine.digest)?;
+    let machines = machine::provide()?;
+    let mut kept = Kept::load(&machines.digest)?;
     if kept.stale() > 0 {
         eprintln!("· {} kept results of other code are left out", kept.stale());
     }
-    measure(&machine, &columns, &rows, options.repetitions, &mut kept)?;
+    let measured = measure(&machines, &columns, &rows, options.repetitions, &mut kept);
     report::print(&kept);
-    report::write(&kept)
+    report::write(&kept)?;
+    measured
 }
 
-/// Boots as often as it takes to have all.
+/// Boots as often as it takes to have all. What gives no result that counts in two boots is left, and is an error at the end.
 fn measure(
-    machine: &Machine,
+    machines: &Machines,
     columns: &[&Column],
     rows: &[&Row],
     repetitions: Option<u32>,
     kept: &mut Kept,
 ) -> Result<()> {
-    let mut fruitless = 0;
+    let (mut fruitless, mut left, mut errors) = (0, rows.to_vec(), Vec::new());
     loop {
-        let plan = on_one_machine(plan(columns, rows, repetitions, kept));
-        if plan.is_empty() {
+        let plan = in_one_place(plan(columns, &left, repetitions, kept));
+        let Some(place) = plan.first().map(|step| step.row.place) else {
+            ensure!(errors.is_empty(), "no result that counts in two boots: {}", errors.join("\n"));
             return Ok(());
-        }
-        eprintln!(
-            "· {} repetitions to go, a minute or two each; booting Xen, dom0, a cluster and two guests …",
-            plan.len()
-        );
+        };
+        eprintln!("· {} repetitions to go, a minute or two each; booting {} …", plan.len(), place.what());
         let before = kept.count();
-        let error = match machine::run(machine, &plan, &mut |line| take(line, kept)) {
+        let error = match machine::run(machines, &plan, &mut |line| take(line, kept)) {
             Ok(()) if kept.count() - before == plan.len() => continue,
             Ok(()) => anyhow!("some repetitions do not count"),
             Err(error) => error,
         };
         fruitless = if kept.count() > before { 0 } else { fruitless + 1 };
-        ensure!(fruitless < 2, "no result that counts in two boots: {error:#}");
-        eprintln!("· the rest in another boot, for {error:#}");
+        if fruitless == 2 {
+            errors.push(format!("{error:#}"));
+            left.retain(|row| row.place != place);
+            fruitless = 0;
+        } else {
+            eprintln!("· the rest in another boot, for {error:#}");
+        }
     }
 }
 
-/// Those of the steps that come first: all that need no crash kernel, or else those that do.
-fn on_one_machine(mut steps: Vec<Step<'_>>) -> Vec<Step<'_>> {
-    let kdump = steps.iter().all(|step| step.row.kdump);
-    steps.retain(|step| step.row.kdump == kdump);
+/// Those of the steps that are run on the same as the first.
+fn in_one_place(mut steps: Vec<Step<'_>>) -> Vec<Step<'_>> {
+    let place = steps.iter().map(|step| step.row.place).min();
+    steps.retain(|step| Some(step.row.place) == place);
     steps
 }
 
@@ -156,6 +160,7 @@ fn chosen<'a, T>(names: &[String], all: &'a [T], name: impl Fn(&T) -> &str) -> R
 
 #[cfg(test)]
 mod tests {
+    use super::rows::Place;
     use super::*;
 
     #[test]
@@ -170,14 +175,17 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_crash_kernel_comes_last() -> Result<()> {
-        let rows: Vec<&Row> = ROWS.iter().collect();
+    fn what_is_run_elsewhere_comes_later() -> Result<()> {
         let kept = Kept::parse("", "now")?;
-        let first = on_one_machine(plan(&[&COLUMNS[2]], &rows, Some(1), &kept));
-        assert_eq!(first.len(), rows.len() - 1);
-        assert!(first.iter().all(|step| !step.row.kdump));
-        let kdump: Vec<&Row> = ROWS.iter().filter(|row| row.kdump).collect();
-        assert_eq!(on_one_machine(plan(&[&COLUMNS[2]], &kdump, Some(1), &kept)).len(), 1);
+        let rows = |place| ROWS.iter().filter(move |row| row.place >= place).collect::<Vec<_>>();
+        for place in [Place::OneHost, Place::Kdump, Place::TwoHosts] {
+            let steps = in_one_place(plan(&[&COLUMNS[2]], &rows(place), Some(2), &kept));
+            assert!(
+                !steps.is_empty() && steps.iter().all(|step| step.row.place == place),
+                "{place:?}: {steps:?}"
+            );
+        }
+        assert!(in_one_place(Vec::new()).is_empty());
         Ok(())
     }
 

@@ -36,8 +36,30 @@ pub struct Row {
     pub blind: bool,
     /// The guest makes a record of it as it happens, whose time is t0.
     pub recorded: bool,
-    /// The guests have a crash kernel, which takes PVH guests with more memory: another machine than that of the other rows.
-    pub kdump: bool,
+    /// What it is run on.
+    pub place: Place,
+}
+
+/// What a row is run on. In this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// One host with two PV guests.
+    OneHost,
+    /// One host with two PVH guests that have a crash kernel, and more memory for it.
+    Kdump,
+    /// Two hosts with a guest each.
+    TwoHosts,
+}
+
+impl Place {
+    /// For people.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::OneHost => "Xen, dom0, a cluster and two guests",
+            Self::Kdump => "Xen, dom0, a cluster and two guests with a crash kernel",
+            Self::TwoHosts => "Xen and dom0 twice, a guest on each, and one cluster",
+        }
+    }
 }
 
 /// All of them, in the order of the table.
@@ -45,7 +67,11 @@ pub const ROWS: &[Row] = &[
     row("panic-destroy", "panic, `on_crash=\"destroy\"`", Class::Event, false),
     row("panic-preserve", "panic, `on_crash=\"preserve\"`", Class::Event, true),
     row("panic-10", "panic with `panic=10`", Class::Event, false),
-    Row { kdump: true, ..row("panic-kdump", "panic with kdump (PVH)", Class::Event, true) },
+    Row { place: Place::Kdump, ..row("panic-kdump", "panic with kdump (PVH)", Class::Event, true) },
+    Row {
+        place: Place::TwoHosts,
+        ..row("panic-two-hosts", "panic, the stand-by on another dom0", Class::Event, false)
+    },
     row("oom", "OOM kill of the service", Class::Event, true),
     row("sigterm", "SIGTERM to the service", Class::Event, true),
     row("sigkill", "SIGKILL to the service", Class::Event, true),
@@ -58,7 +84,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 const fn row(name: &'static str, what: &'static str, class: Class, blind: bool) -> Row {
-    Row { name, what, class, blind, recorded: matches!(class, Class::Event), kdump: false }
+    Row { name, what, class, blind, recorded: matches!(class, Class::Event), place: Place::OneHost }
 }
 
 /// What watches the guests.
