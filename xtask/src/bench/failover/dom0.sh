@@ -262,7 +262,7 @@ is_paused() { case $(xl list g1 | awk 'NR == 2 { print $5 }') in *p*) ;; *) retu
 # fault ROW: its status says whether the row's command was given and, where nothing in the guest ends, whether it is as the row says.
 fault() {
   case $1 in
-  panic-destroy | panic-preserve | panic-kdump) typed 'echo c > /proc/sysrq-trigger' ;;
+  panic-destroy | panic-preserve | panic-kdump | panic-two-hosts) typed 'echo c > /proc/sysrq-trigger' ;;
   panic-10) typed 'echo 10 > /proc/sys/kernel/panic; echo c > /proc/sysrq-trigger' ;;
   oom) typed 'kill -USR1 $(pidof web)' ;;
   sigterm) typed 'kill -TERM $(pidof web)' ;;
