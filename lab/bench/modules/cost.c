@@ -29,13 +29,6 @@ static u64 results[PAIRS_MOST][2];
 static uint results_count;
 static u8 record[64];
 
-/* One of its own is overwriting, as figure 5 has it. */
-static int always(struct rchan_buf *buf, void *subbuf, void *prev_subbuf,
-		  size_t prev_padding)
-{
-	return 1;
-}
-
 static noinline u64 time_writes(struct rchan *chan)
 {
 	u64 begun = ktime_get_ns();

@@ -50,15 +50,23 @@ static bool write_one(void)
 	return room;
 }
 
-static int run_set(const char *value, const struct kernel_param *kp)
+/* How many records are to be written, if they can be. */
+static int count_of(const char *value, ulong *count)
 {
-	ulong count, i;
-	int err = kstrtoul(value, 0, &count);
+	int err = kstrtoul(value, 0, count);
 
 	if (err || !chan)
 		return err ?: -ENODEV;
-	if (!bytes || bytes % sizeof(u64) || bytes > subbuf_size)
-		return -EINVAL;
+	return !bytes || bytes % sizeof(u64) || bytes > subbuf_size ? -EINVAL : 0;
+}
+
+static int run_set(const char *value, const struct kernel_param *kp)
+{
+	ulong count, i;
+	int err = count_of(value, &count);
+
+	if (err)
+		return err;
 	refused = 0;
 	for (i = 0; i < count; i++) {
 		if (i % 1024 == 0)
@@ -80,12 +88,10 @@ static int alone_set(const char *value, const struct kernel_param *kp)
 {
 	ulong count, i;
 	u64 begun;
-	int err = kstrtoul(value, 0, &count);
+	int err = count_of(value, &count);
 
-	if (err || !local)
-		return err ?: -ENODEV;
-	if (!bytes || bytes % sizeof(u64) || bytes > subbuf_size)
-		return -EINVAL;
+	if (err)
+		return err;
 	begun = ktime_get_ns();
 	for (i = 0; i < count; i++) {
 		if (i % 1024 == 0)
@@ -105,12 +111,6 @@ static const struct kernel_param_ops run_ops = { .set = run_set };
 module_param_cb(run, &run_ops, NULL, 0200);
 static const struct kernel_param_ops alone_ops = { .set = alone_set, .get = alone_get };
 module_param_cb(alone, &alone_ops, NULL, 0600);
-
-static int always(struct rchan_buf *buf, void *subbuf, void *prev_subbuf,
-		  size_t prev_padding)
-{
-	return 1;
-}
 
 static const struct rchan_callbacks callbacks =
 	BENCH_CALLBACKS(virtrelay_subbuf_start_callback);
