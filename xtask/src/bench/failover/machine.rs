@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use vesper_lab::guest::Kind;
+use vesper_lab::guest::{Guests, Kind};
 use vesper_lab::qemu::{Cable, Event};
 use vesper_lab::scenario::Needs;
 use vesper_lab::session::{self, Added, Lab};
@@ -59,9 +59,10 @@ pub fn provide() -> Result<Machines> {
         compose(Kind::Pvh, &Needs { guests: 2, memory: 512, crash_kernel: true, ..Needs::default() })?;
     let socket = dom0::folder()?.join("failover.cable");
     let end = |makes| Some(Cable { socket: socket.clone(), makes });
-    let a = Lab { cable: end(true), ..compose(Kind::Pv, &Needs::default())? };
+    let guests = Guests { count: 1, ..one_host.guests.clone() };
+    let a = Lab { guests, cable: end(true), ..one_host.clone() };
     let b = Lab { cable: end(false), ..a.clone() };
-    let digest = digest_of(&[&one_host, &kdump, &a], &script("", "NODE"))?;
+    let digest = digest_of(&[&one_host, &kdump], &script("", "NODE"))?;
     Ok(Machines { one_host, kdump, two_hosts: [a, b], digest })
 }
 
@@ -183,8 +184,6 @@ fn line(Step { column, row, number }: &Step<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use vesper_lab::guest::Guests;
-
     use super::*;
 
     #[test]
