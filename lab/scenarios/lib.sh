@@ -21,8 +21,8 @@ expect_no_text() { for text in "$@"; do ! grep -qF -e "$text" $OUT || fail "\"$t
 # expect_equal WHAT GOT WANTED
 expect_equal() { [ "$2" = "$3" ] || fail "$1 is \"$2\" and not \"$3\""; echo "-- $1: $2"; }
 
-# now_ms: milliseconds since dom0 was booted, in steps of ten.
-now_ms() { echo $(($(cut -d. -f1 /proc/uptime) * 1000 + 10 * $(cut -d. -f2 /proc/uptime | cut -d' ' -f1 | sed 's/^0//'))); }
+# now_ms: milliseconds since dom0 was booted, in steps of ten. Read once: two reads would not be of the same second.
+now_ms() { read up_ idle_ < /proc/uptime; echo $((${up_%.*}${up_#*.} * 10)); }
 
 # wait_for SECONDS WHAT COMMAND…: until the command succeeds.
 wait_for() {
