@@ -137,7 +137,7 @@ impl Kept {
             time(result.answered),
             result.lost,
             if result.cause { "yes" } else { "no" },
-            if result.recorded { "record" } else { "command" }
+            if result.recorded { "record" } else { "other" }
         );
         let mut file = OpenOptions::new()
             .create(true)
@@ -176,11 +176,11 @@ mod tests {
 
     #[test]
     fn a_result_is_read() -> Result<()> {
-        let kept = Kept::parse("d1 vesper sigterm 2 100 150 - - 7 no command\n", "d1")?;
+        let kept = Kept::parse("d1 vesper sigterm 2 100 150 - - 7 no other\n", "d1")?;
         let [result] = kept.of("vesper", "sigterm")[..] else { panic!("one") };
         assert_eq!((result.t0, result.told, result.knew, result.lost), (100, Some(150), None, 7));
         assert!(!result.cause && !result.recorded && kept.of("vesper", "oom").is_empty());
-        for wrong in ["vesper", "vesper oom 1 2 3", "vesper oom 1 x - - - 7 no command"] {
+        for wrong in ["vesper", "vesper oom 1 2 3", "vesper oom 1 x - - - 7 no other"] {
             assert!(Kept::parse(&format!("d1 {wrong}"), "d1").is_err(), "{wrong}");
         }
         Ok(())

@@ -228,10 +228,10 @@ mod tests {
         vesper panic-destroy 3 0 70000 800000 - 40 no record\n\
         heartbeat-10s oom 1 0 - - - 0 no record\n\
         vesper oom 1 0 200000 1200000 2000000 9 no record\n\
-        vesper xl-destroy 1 0 10000 20000 30000 3 yes command\n\
-        vesper sigkill 1 0 10000 20000 30000 3 yes command\n\
+        vesper xl-destroy 1 0 10000 20000 30000 3 yes other\n\
+        vesper sigkill 1 0 10000 20000 30000 3 yes other\n\
         vesper sigkill 2 0 10000 20000 30000 3 yes record\n\
-        vesper paused 1 0 - - - 100 no command\nvesper load 1 0 - 5 - 0 no command\n";
+        vesper paused 1 0 - - - 100 no other\nvesper load 1 0 - 5 - 0 no other\n";
 
     fn kept() -> Result<Kept> {
         let text: String = RESULTS.lines().map(|line| format!("now {line}\n")).collect();
