@@ -144,6 +144,17 @@ add_guests() {
     wait_for 120 "resource $name_ in state Started" cluster_shows "$name_.*Started"
   done
 }
+# add_service NAME GUEST…: a service that may be in these guests as a resource; what is to be done about it, /run/control has.
+add_service() {
+  service_=$1; shift
+  printf '#!/bin/sh\necho "$@" >> /run/control\n' > /cluster/usr/local/sbin/control
+  chmod 755 /cluster/usr/local/sbin/control
+  in_cluster cibadmin --create --scope resources --xml-text "<primitive id='$service_' class='ocf' provider='vesper' type='service'>
+    <instance_attributes id='$service_-p'><nvpair id='$service_-g' name='guests' value='$*'/>
+    <nvpair id='$service_-c' name='control' value='/usr/local/sbin/control'/></instance_attributes>
+    $(operations $service_ 10s)</primitive>" || fail "cibadmin"
+  wait_for 120 "resource $service_ in state Started" cluster_shows "$service_.*Started"
+}
 # start_cluster NAME…: guests that are attached by themselves and have the probe panic become resources of a cluster.
 start_cluster() {
   stop_daemon

@@ -15,18 +15,11 @@ stop_daemon
 start_daemon
 for guest in 1 2; do wait_for 60 "the probe in guest $guest" sh -c "vesper channels $guest | grep -q signal"; done
 expect_status 0 /lab/cluster/setup
-printf '#!/bin/sh\necho "$@" >> /run/control\n' > /cluster/usr/local/sbin/control
-chmod 755 /cluster/usr/local/sbin/control
 add_guests g1 g2
 link_push
 # On this node the push has Pacemaker's tools only.
 rm /cluster/usr/lib/vesper/fail-resource
-expect_status 0 in_cluster cibadmin --create --scope resources --xml-text "<primitive id='web' class='ocf' provider='vesper' type='service'>
-  <instance_attributes id='web-p'><nvpair id='web-g' name='guests' value='g1 g2'/>
-  <nvpair id='web-c' name='control' value='/usr/local/sbin/control'/></instance_attributes>
-  <operations><op id='web-start' name='start' interval='0' timeout='120s'/><op id='web-stop' name='stop' interval='0' timeout='120s'/>
-  <op id='web-monitor' name='monitor' interval='10s' timeout='60s'/></operations></primitive>"
-wait_for 120 "web in state Started" cluster_shows "web.*Started"
+add_service web g1 g2
 expect_status 0 cat /run/control
 expect_text "start g1 web"
 expect_no_text "g2"

@@ -135,24 +135,38 @@ fn direct(end: &str) -> Node {
     node
 }
 
+/// It has that to say of each resource.
+fn of_each(said: &str) -> String {
+    format!("while [ $# -gt 0 ]; do echo \"$1 {said}\"; shift 3; done")
+}
+
 #[test]
 fn what_is_faster_than_the_tools_is_taken_where_it_is_there() {
-    let node = direct("exit 0");
+    let node = direct(&of_each("0"));
     node.fake(".cib", r#"<nvpair id="x" name="maintenance-mode" value="true"/>"#);
     let (status, calls) = run(&node, &[]);
-    assert_eq!((status, calls.len()), (0, 4), "{calls:?}");
-    for (resource, kind) in [("nginx", "service"), ("vm-web1", "guest")] {
-        let at = |call: String| calls.iter().position(|made| made.starts_with(&call));
-        let failed = at(format!("fail-resource {resource} dom0 {kind}"));
-        let cause = at(format!("attrd_updater -n vesper-fault-{resource} "));
-        assert!(failed.is_some() && failed < cause, "{calls:?}");
+    assert_eq!((status, calls.len()), (0, 3), "{calls:?}");
+    // Services first; the causes when all are failed.
+    assert_eq!(calls[0], "fail-resource nginx dom0 service vm-web1 dom0 guest");
+    for resource in ["nginx", "vm-web1"] {
+        let cause = format!("attrd_updater -n vesper-fault-{resource} ");
+        assert!(calls.iter().any(|call| call.starts_with(&cause)), "{calls:?}");
     }
 }
 
 #[test]
 fn what_the_faster_one_says_counts() {
-    for (end, status) in [("exit 3", 0), ("echo no controller; exit 1", 1), ("kill -ALRM $$", 1)] {
-        let node = direct(end);
+    let table = [
+        (of_each("3"), 0),
+        (of_each("1 not known"), 1),
+        ("echo nginx 0; echo vm-web1 3".into(), 0),
+        // Of some it has not said what became of them.
+        ("echo nginx 0".into(), 1),
+        ("echo nginx 0; echo no controller >&2; exit 1".into(), 1),
+        ("kill -ALRM $$".into(), 1),
+    ];
+    for (end, status) in table {
+        let node = direct(&end);
         let (seen, calls) = run(&node, &[]);
         assert_eq!(seen, status, "{end}");
         assert!(!calls.iter().any(|call| call.starts_with("crm_resource")), "{end}: {calls:?}");
@@ -170,6 +184,8 @@ fn where_the_faster_one_cannot_start_the_tools_do_it() {
     for end in ["exit 127", "kill -SEGV $$"] {
         assert_eq!(push(&direct(end), &[]).1.len(), 2, "{end}");
     }
+    // What it failed before it crashed is not failed twice.
+    assert_eq!(push(&direct("echo nginx 0; kill -SEGV $$"), &[]), (0, vec!["vm-web1@dom0".to_owned()]));
 }
 
 #[test]
@@ -180,6 +196,9 @@ fn a_cluster_that_does_not_answer_is_told_in_the_log() {
     // What is not known to be in Pacemaker's hands is left to the next monitor.
     node.program("cibadmin", "#!/bin/sh\necho no connection >&2\nexit 102\n");
     assert_eq!(push(&node, &[]), (1, vec![]));
+    // A note that is damaged.
+    node.file("tmp/vesper/nginx", "kind service\nguest web1\nservice nginx\n", 0o644);
+    assert_eq!(run(&node, &[]).1.len(), 1, "the cause of vm-web1");
     // Nothing runs here, or nothing ever did.
     std::fs::remove_dir_all(node.path("tmp/vesper")).unwrap();
     assert_eq!(push(&node, &[]).0, 0);
