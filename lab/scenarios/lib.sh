@@ -155,6 +155,36 @@ add_service() {
     $(operations $service_ 10s)</primitive>" || fail "cibadmin"
   wait_for 120 "resource $service_ in state Started" cluster_shows "$service_.*Started"
 }
+# load_host: dom0 has no CPU, memory or disk to spare, and vesperd is last in the queue and at times does not run at all; until unload_host.
+load_host() {
+  renice -n 19 -p $(daemon)
+  load_=
+  for n_ in 1 2 3; do
+    sh -c 'while :; do :; done' &
+    load_="$load_ $!"
+  done
+  sh -c 'while :; do dd if=/dev/zero of=/cluster/load bs=1M count=64 conv=fsync; done' > /dev/null 2>&1 &
+  load_="$load_ $!"
+  # All memory but 160 MiB.
+  free_=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) - 160 }' /proc/meminfo)
+  mkdir -p /tmp/load
+  mount -t tmpfs -o size=100% load /tmp/load
+  dd if=/dev/zero of=/tmp/load/load bs=1M count=$free_ || fail "memory"
+  grep -E 'MemAvailable|SwapTotal' /proc/meminfo
+  while :; do
+    kill -STOP $(daemon)
+    sleep 4
+    kill -CONT $(daemon)
+    sleep 6
+  done &
+  load_="$load_ $!"
+}
+unload_host() {
+  kill $load_
+  kill -CONT $(daemon)
+  umount /tmp/load
+  rm -f /cluster/load
+}
 # start_cluster NAME…: guests that are attached by themselves and have the probe panic become resources of a cluster.
 start_cluster() {
   stop_daemon

@@ -5,32 +5,9 @@
 start_cluster g1 g2
 link_push
 guest --send 1 "while :; do :; done"
-renice -n 19 -p $(daemon)
-note "CPU"
-load=
-for n in 1 2 3; do
-  sh -c 'while :; do :; done' &
-  load="$load $!"
-done
-note "disk"
-sh -c 'while :; do dd if=/dev/zero of=/cluster/load bs=1M count=64 conv=fsync; done' > /dev/null 2>&1 &
-load="$load $!"
-note "memory: all but 160 MiB"
-free=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) - 160 }' /proc/meminfo)
-mkdir /tmp/load
-mount -t tmpfs -o size=100% load /tmp/load
-dd if=/dev/zero of=/tmp/load/load bs=1M count=$free || fail "memory"
-grep -E 'MemAvailable|SwapTotal' /proc/meminfo
-until_=$(($(cut -d. -f1 /proc/uptime) + 120))
-while [ $(cut -d. -f1 /proc/uptime) -lt $until_ ]; do
-  kill -STOP $(daemon)
-  sleep 4
-  kill -CONT $(daemon)
-  sleep 6
-done
-kill $load
-umount /tmp/load
-rm -f /cluster/load
+load_host
+sleep 120
+unload_host
 wait_for 60 "vesperd's answer" vesper list
 sleep 15
 expect_no_alarm "under load"

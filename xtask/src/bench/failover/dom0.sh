@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# What the failover benchmark does in dom0, after these are set: CAP and HOLD, the seconds after which a repetition is given up, and for which
-# what must not fail over lasts; PLAN, a line "COLUMN MONITOR ROW NUMBER CLASS" for each repetition; NODE, dom0 of the one host, or a or b of two. A
+# What the failover benchmark does in dom0, after these are set: PLAN, a line "COLUMN MONITOR ROW NUMBER CLASS LIMIT" for each repetition, where LIMIT are
+# the seconds after which it is given up, or for which what must not fail over lasts; NODE, dom0 of the one host, or a or b of two. A
 # web server in g1 and one in g2, an address that leads to one of them, and a client. Of two hosts a has g1, the client, and all that is done and measured; b
 # has g2, and ends when a is gone. Of each repetition a line
 #   @result COLUMN ROW NUMBER T0 TOLD KNEW ANSWERED LOST CAUSE SOURCE
@@ -286,6 +286,7 @@ fault() {
     hogs=; for n in 1 2 3 4; do sh -c 'while :; do :; done' & hogs="$hogs $!"; done
     kill -0 $hogs
     ;;
+  load-hour) typed 'while :; do :; done &' && load_host ;;
   *) echo "no fault $1"; return 1 ;;
   esac
 }
@@ -294,6 +295,7 @@ ended() {
   case $1 in
   paused) xl unpause g1 ;;
   load) kill $hogs ;;
+  load-hour) unload_host ;;
   esac
 }
 leaves() { case $1 in oom | sig*) echo web ;; paused | load) echo nothing ;; *) echo guest ;; esac; }
@@ -346,16 +348,15 @@ at_rest() {
   [ ! -s $RUN/alerts ] || doubt "before the fault Pacemaker had: $(cat $RUN/alerts)" || return
   [ -z "$(first_told)" ] || doubt "before the fault vesperd had: $(first_told)"
 }
-attempt() { # ROW NUMBER CLASS
+attempt() { # ROW NUMBER CLASS LIMIT
   case $1 in panic-preserve) begin preserve ;; *) begin destroy ;; esac
   [ $1 != panic-kdump ] || load_crash_kernel || return
   ! two_hosts || { online b && answers 2; } || doubt "g2, on b, does not answer" || return
-  was=$(xl domid g1) broken=nothing limit=$CAP
-  [ $3 != must-not ] || limit=$HOLD
+  was=$(xl domid g1) broken=nothing
   at_rest || return
   broken=$(leaves $1) t0=$(failover now) source=other
   fault $1 > $RUN/said 2>&1 || { ended $1; doubt "no fault: $(cat $RUN/said)"; return; }
-  until [ $(($(failover now) - t0)) -gt $((limit * 1000000)) ]; do
+  until [ $(($(failover now) - t0)) -gt $(($4 * 1000000)) ]; do
     [ -z "$(first_answer)" ] || break
     usleep 300000
   done
@@ -387,7 +388,7 @@ attempt() { # ROW NUMBER CLASS
   told=${told%% *}
   echo "@result $COLUMN $1 $2 $t0 ${told:--} ${knew:--} ${answered:--} $lost $cause $source"
 }
-repetition() { # ROW NUMBER CLASS
+repetition() { # ROW NUMBER CLASS LIMIT
   for try in $(seq $TRIES); do ! attempt "$@" || return 0; done
   echo "@refused $COLUMN $1 $2: $why"
 }
@@ -420,6 +421,6 @@ wait $cluster || { cat /tmp/cluster-setup; fail "the cluster"; }
 ! two_hosts || wait_for 400 "b in the cluster" online b
 prepare_cluster
 broken=nothing loaded=
-echo "$PLAN" | while read -r COLUMN MONITOR row number class; do
-  [ -z "$row" ] || repetition $row $number $class < /dev/null || exit 1
+echo "$PLAN" | while read -r COLUMN MONITOR row number class limit; do
+  [ -z "$row" ] || repetition $row $number $class $limit < /dev/null || exit 1
 done

@@ -15,8 +15,8 @@ use vesper_lab::session::{self, Added, Lab};
 use vesper_lab::suite::Xen;
 use vesper_lab::{digest, kernel, paths};
 
+use super::Step;
 use super::rows::Place;
-use super::{CAP, HOLD, Step};
 use crate::bench::dom0;
 use crate::machine::Platform;
 
@@ -33,9 +33,9 @@ const MEASURED: [&str; 6] = [
     "/lab/scenarios/lib.sh",
     "/usr/bin/failover",
 ];
-/// For the set-up, and for a repetition with its own.
+/// For the set-up, and for a repetition with its own, beside what it lasts.
 const SET_UP: Duration = Duration::from_secs(600);
-const EACH: Duration = Duration::from_secs(420);
+const EACH: Duration = Duration::from_secs(360);
 /// For QEMU to start.
 const START: Duration = Duration::from_secs(60);
 
@@ -94,7 +94,7 @@ fn digest_of(labs: &[&Lab], script: &str) -> Result<String> {
 }
 
 fn script(plan: &str, node: &str) -> String {
-    format!("CAP={CAP} HOLD={HOLD} NODE={node}\nPLAN='{plan}'\n{SCRIPT}")
+    format!("NODE={node}\nPLAN='{plan}'\n{SCRIPT}")
 }
 
 /// Boots what the plan's steps, which are all of one place, are run on, and runs them; `sink` gets each line of the script that begins with `@`, as
@@ -105,7 +105,8 @@ fn script(plan: &str, node: &str) -> String {
 /// The lab cannot be booted, what the script said when it gave up, or the sink's.
 pub fn run(machines: &Machines, plan: &[Step<'_>], sink: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
     let lines: String = plan.iter().map(line).collect();
-    let limit = SET_UP + EACH * u32::try_from(plan.len()).unwrap_or(u32::MAX);
+    let each = |step: &Step<'_>| EACH + Duration::from_secs(step.row.limit.into());
+    let limit = SET_UP + plan.iter().map(each).sum::<Duration>();
     let Machines { one_host, kdump, two_hosts: [a, b], .. } = machines;
     match plan.first().map(|step| step.row.place) {
         None => Ok(()),
@@ -179,7 +180,7 @@ fn boot(
 
 /// As the script reads it.
 fn line(Step { column, row, number }: &Step<'_>) -> String {
-    format!("{} {} {} {number} {}\n", column.name, column.monitor, row.name, row.class.word())
+    format!("{} {} {} {number} {} {}\n", column.name, column.monitor, row.name, row.class.word(), row.limit)
 }
 
 #[cfg(test)]

@@ -14,15 +14,11 @@ use kept::{Kept, Outcome};
 use machine::Machines;
 use rows::{COLUMNS, Column, ROWS, Row};
 
-/// Seconds after which a repetition is given up, and for which that lasts which must not fail over.
-const CAP: u32 = 60;
-const HOLD: u32 = 30;
-
 /// What is asked of `cargo xtask bench failover`.
 #[derive(Args, Debug, Default)]
 #[group(id = "failover")]
 pub struct Options {
-    /// failover: only these rows of its table, with commas between; a wrong name shows all of them.
+    /// failover: only these rows of its table, with commas between; a wrong name shows all of them. load-hour is run only if it is named.
     #[arg(long, value_name = "ROW", value_delimiter = ',')]
     rows: Vec<String>,
     /// failover: only these columns: heartbeat-10s, heartbeat-1s, vesper.
@@ -47,7 +43,8 @@ impl Options {
 /// An unknown row or column, before anything runs. The lab cannot be built or booted, or two boots gave no result that
 /// counts. What is kept stays; the next run goes on from there.
 pub fn run(options: &Options) -> Result<()> {
-    let rows = chosen(&options.rows, ROWS, |row| row.name).context("--rows")?;
+    let mut rows = chosen(&options.rows, ROWS, |row| row.name).context("--rows")?;
+    rows.retain(|row| !row.apart || !options.rows.is_empty());
     let columns = chosen(&options.columns, COLUMNS, |column| column.name).context("--columns")?;
     let machines = machine::provide()?;
     let mut kept = Kept::load(&machines.digest)?;

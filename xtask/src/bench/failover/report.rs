@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use vesper_lab::paths;
 
 use super::kept::{Kept, Outcome};
-use super::rows::{COLUMNS, Class, Column, ROWS, Row};
+use super::rows::{self, COLUMNS, Class, Column, ROWS, Row};
 use crate::bench::picture;
 
 /// Milliseconds within which vesperd knows of an event, and of what is silent; the cluster of an event.
@@ -18,7 +18,7 @@ const KNEW_EVENT: f64 = 1000.0;
 /// How much sooner than with the first column the cluster knows.
 const SOONER: f64 = 10.0;
 /// Milliseconds after which a repetition is given up.
-const CAP: f64 = super::CAP as f64 * 1e3;
+const CAP: f64 = rows::CAP as f64 * 1e3;
 /// Where the table stands in the page.
 const MARKS: [&str; 2] = ["<!-- table -->\n", "<!-- /table -->\n"];
 

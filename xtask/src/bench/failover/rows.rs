@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The table's rows and columns.
 
+/// Seconds after which a repetition is given up.
+pub const CAP: u32 = 60;
+
 /// How a fault shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -38,6 +41,10 @@ pub struct Row {
     pub recorded: bool,
     /// What it is run on.
     pub place: Place,
+    /// Seconds after which a repetition is given up, and for which that lasts which must not fail over.
+    pub limit: u32,
+    /// Only if it is named, and once.
+    pub apart: bool,
 }
 
 /// What a row is run on. In this order.
@@ -81,10 +88,17 @@ pub const ROWS: &[Row] = &[
     row("spinning", "kernel spins, interrupts off", Class::Silent, true),
     row("paused", "guest paused for 30 s", Class::MustNot, false),
     row("load", "host under load for 30 s", Class::MustNot, false),
+    Row {
+        limit: 3600,
+        apart: true,
+        ..row("load-hour", "dom0 without CPU, memory or disk to spare for an hour", Class::MustNot, false)
+    },
 ];
 
 const fn row(name: &'static str, what: &'static str, class: Class, blind: bool) -> Row {
-    Row { name, what, class, blind, recorded: matches!(class, Class::Event), place: Place::OneHost }
+    let limit = if matches!(class, Class::MustNot) { 30 } else { CAP };
+    let recorded = matches!(class, Class::Event);
+    Row { name, what, class, blind, recorded, place: Place::OneHost, limit, apart: false }
 }
 
 /// What watches the guests.
@@ -110,6 +124,9 @@ pub const COLUMNS: &[Column] = &[
 impl Row {
     /// How often it is run in that column unless the user says otherwise.
     pub fn repetitions(&self, column: &Column) -> u32 {
+        if self.apart {
+            return 1;
+        }
         if self.class == Class::MustNot || self.blind && !column.vesper { 3 } else { 5 }
     }
 }
