@@ -55,6 +55,24 @@ fn a_service_that_fails_goes_to_the_next_guest_alone() {
 }
 
 #[test]
+fn what_ends_while_it_is_started_is_no_failure() {
+    let node = node();
+    node.program("control", &format!("#!/bin/sh\necho '{KILLED}' > $FAKE/.faults.$2\n"));
+    assert_eq!(service(&node, "start", &[]).status, 0);
+    assert_eq!(service(&node, "monitor", &[]).status, 0);
+    node.fake(".faults.web1", &KILLED.replace("21", "22"));
+    assert_eq!(service(&node, "monitor", &[]).status, 1);
+    // Without an answer, what was known before counts.
+    let node = started();
+    node.fake(".faults.web2", KILLED);
+    node.program("control", "#!/bin/sh\necho down > $FAKE/.vesperd\n");
+    node.no_fake("web1");
+    assert_eq!((service(&node, "stop", &[]).status, service(&node, "start", &[]).status), (0, 0));
+    node.no_fake(".vesperd");
+    assert_eq!(service(&node, "monitor", &[]).status, 0);
+}
+
+#[test]
 fn a_guest_that_ends_takes_its_service_along() {
     for (state, reason) in [
         (Some("3 ---sc- 3"), "vesper: guest web1, in which it runs: crashed"),
