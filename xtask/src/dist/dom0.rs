@@ -23,6 +23,18 @@ const PACEMAKER: [(&str, &str, u32); 9] = [
     ("vesperd-pacemaker.conf", "/usr/share/vesper", READ),
 ];
 
+/// What operators read, with what that refers to.
+const DOCS: [&str; 8] = [
+    "install-dom0.md",
+    "install-guest.md",
+    "config.md",
+    "events.md",
+    "api.md",
+    "pacemaker.md",
+    "failover.md",
+    "failover.svg",
+];
+
 /// What is built beside the programs.
 pub struct Extras {
     /// Folder with the manual pages and completions that `vesper pages` writes.
@@ -59,7 +71,7 @@ impl<'a> Files<'a> {
         tree.copy("/etc/vesper/vesper.toml", READ, &self.configuration())?;
         let doc = "/usr/share/doc/vesper";
         tree.copy(&format!("{doc}/copyright"), READ, &source.join("packaging/vesper/copyright"))?;
-        for page in ["install-dom0.md", "config.md", "events.md", "pacemaker.md"] {
+        for page in DOCS {
             tree.copy(&format!("{doc}/{page}"), READ, &source.join("docs").join(page))?;
         }
         for (name, file) in self.pages()? {
@@ -109,8 +121,9 @@ impl<'a> Files<'a> {
             tree.fill(&format!("/pacemaker/{name}"), mode, &source.join("tools/pacemaker").join(name))?;
         }
         tree.fill("/Makefile", READ, &source.join("packaging/dom0/Makefile"))?;
-        tree.copy("/INSTALL.md", READ, &source.join("docs/install-dom0.md"))?;
-        tree.copy("/PACEMAKER.md", READ, &source.join("docs/pacemaker.md"))?;
+        for page in DOCS {
+            tree.copy(&format!("/docs/{page}"), READ, &source.join("docs").join(page))?;
+        }
         for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
             tree.copy(&format!("/{licence}"), READ, &source.join(licence))?;
         }
