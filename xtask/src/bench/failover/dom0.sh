@@ -154,6 +154,8 @@ END_OF_FILE
 }
 prepare_cluster() {
   in_cluster crm_attribute --type crm_config --name maintenance-mode --update true || fail "crm_attribute"
+  # Else Pacemaker does one thing after the other on a machine that is as busy as an emulated one: the guest first, and then the service.
+  in_cluster crm_attribute --type crm_config --name load-threshold --update 0% || fail "crm_attribute"
   in_cluster cibadmin --create --scope configuration --xml-text "<alerts><alert id='watch' path='/usr/local/sbin/note-alert'>
     <select><select_resources/></select></alert></alerts>" || fail "the alert"
 }
