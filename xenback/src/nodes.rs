@@ -43,6 +43,12 @@ pub(crate) fn frontend(guest: DomId) -> String {
     format!("/local/domain/{guest}/device/vesper/0")
 }
 
+/// Where libxl keeps what it knows of the guest's consoles. When it destroys a domain it pauses it, takes these away, then its other
+/// devices, and the domain last (`libxl__destroy_domid` and `libxl__devices_destroy`, `tools/libs/light/`). Only dom0 can write here.
+pub(crate) fn consoles(guest: DomId) -> String {
+    format!("/libxl/{guest}/device/console")
+}
+
 /// What the frontend publishes before it goes to state Initialised: allegations, well-formed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Published {
@@ -175,6 +181,11 @@ pub(crate) fn online(guest: DomId) -> String {
 /// Whether the toolstack asked for the device to go.
 pub(crate) fn is_offline(store: &dyn Store, guest: DomId) -> Result<bool, Error> {
     Ok(read_opt(store, Tx::NONE, &online(guest))?.is_some_and(|value| value == b"0"))
+}
+
+/// Whether libxl knows of consoles of the guest.
+pub(crate) fn has_consoles(store: &dyn Store, guest: DomId) -> Result<bool, Error> {
+    Ok(read_opt(store, Tx::NONE, &consoles(guest))?.is_some())
 }
 
 /// The guests that may have a backend directory: those with a directory of their own among the backends.

@@ -11,6 +11,7 @@ use vesper_relay_mirror::Start;
 use vesper_relay_mirror::writer::WhenFull;
 use vesper_xenback::action::listener::{DeadCause, ExportEnd, Verdict, Why};
 use vesper_xenback::{DeviceState, Event};
+use vesper_xenstore::{Store, Tx};
 
 const G: DomId = DomId(1);
 const SCHEMA: &str = "# what ends\nsignal pid:u32\npanic! cpu:u32\n";
@@ -311,4 +312,99 @@ fn whether_a_guest_lives_is_judged_by_two_looks() {
     guest.close(&mut world);
     assert_eq!(world.backend.alive(G).unwrap(), Verdict::Alive(Why::Silent));
     assert!(world.backend.alive(DomId(9)).is_err());
+}
+
+/// libxl's consoles of a guest, which it takes away when it destroys it.
+const CONSOLES: &str = "/libxl/1/device/console";
+
+fn with_consoles(world: &mut World) {
+    world.store.write(Tx::NONE, &format!("{CONSOLES}/0/frontend"), b"/local/domain/1/console").unwrap();
+    world.settle();
+}
+
+fn ends(world: &World) -> Vec<DeadCause> {
+    let cause = |event: &Event| match event {
+        Event::GuestEnded { domid: G, cause, .. } => Some(*cause),
+        _ => None,
+    };
+    world.events.iter().filter_map(cause).collect()
+}
+
+#[test]
+fn a_guest_that_is_being_destroyed_is_over_before_it_is_gone() {
+    let mut world = World::new();
+    let (guest, mut export) = shared(&mut world);
+    with_consoles(&mut world);
+    let mut writer = export.writer(0, WhenFull::Refuse, guest.bell());
+    write_lines(&mut writer, "a", 0..5);
+    world.machine.set_paused(G, true);
+    world.store.remove(Tx::NONE, CONSOLES).unwrap();
+    let mut remains = run_once(&mut world).expect("what is left of it");
+    assert_eq!(drain(&mut remains.exports[0].1, 0).0, lines("a", 0..5));
+    export.end();
+    assert_eq!(world.backend.alive(G).unwrap(), Verdict::Dead(DeadCause::Destroyed));
+    let counters = world.info(1).counters;
+    assert_eq!((counters.grants_mapped, counters.ports_bound), (0, 0));
+    // Another one comes and goes meanwhile: all are looked at.
+    world.add_guest(2);
+    assert_eq!(world.backend.alive(G).unwrap(), Verdict::Dead(DeadCause::Destroyed));
+    world.machine.destroy(G);
+    world.store.release(1);
+    world.settle();
+    assert_eq!(ends(&world), [DeadCause::Destroyed], "once");
+    assert!(world.events.iter().any(|event| matches!(event, Event::GuestGone { domid: G, .. })));
+}
+
+#[test]
+fn consoles_alone_do_not_end_a_guest() {
+    // It runs; it was paused only afterwards.
+    let mut world = World::new();
+    let _shared = shared(&mut world);
+    with_consoles(&mut world);
+    world.store.remove(Tx::NONE, CONSOLES).unwrap();
+    world.settle();
+    world.machine.set_paused(G, true);
+    world.add_guest(2);
+    assert_eq!(world.backend.alive(G).unwrap(), Verdict::Alive(Why::Paused));
+    // They come and go again, and then it goes on all the same.
+    with_consoles(&mut world);
+    world.store.remove(Tx::NONE, CONSOLES).unwrap();
+    world.settle();
+    assert_eq!(ends(&world), [DeadCause::Destroyed]);
+    world.machine.set_paused(G, false);
+    world.add_guest(3);
+    assert!(!matches!(world.backend.alive(G).unwrap(), Verdict::Dead(_)));
+    world.machine.set_paused(G, true);
+    world.add_guest(4);
+    assert_eq!(world.backend.alive(G).unwrap(), Verdict::Alive(Why::Paused));
+}
+
+#[test]
+fn a_guest_that_never_had_consoles_or_is_saved_does_not_end_by_them() {
+    let mut world = World::new();
+    let _shared = shared(&mut world);
+    world.machine.set_paused(G, true);
+    world.store.write(Tx::NONE, "/libxl/1/device", b"").unwrap();
+    world.settle();
+    assert_eq!(ends(&world), []);
+    // xenstored was started anew, and knows nothing.
+    with_consoles(&mut world);
+    let empty = std::sync::Arc::new(vesper_xenstore::MemoryStore::new().unwrap());
+    world.backend.set_store(empty).unwrap();
+    world.settle();
+    assert_eq!(ends(&world), []);
+
+    let mut world = World::new();
+    let _shared = shared(&mut world);
+    with_consoles(&mut world);
+    world.machine.shut_down(G, ShutdownReason::Suspend);
+    world.store.shut_down();
+    world.machine.set_paused(G, true);
+    world.store.remove(Tx::NONE, CONSOLES).unwrap();
+    world.settle();
+    assert_eq!(ends(&world), []);
+    world.machine.destroy(G);
+    world.store.release(1);
+    world.settle();
+    assert_eq!(ends(&world), [DeadCause::Saved]);
 }

@@ -22,7 +22,7 @@ use vesper_action::{Failure, LoadedModule};
 use vesper_ring::wire::xenbus::State;
 
 use super::{Churn, Context, Device, Fence, Guest, NOT_TAKEN_OVER, TakenOver, Then, Watches};
-use crate::{Error, nodes};
+use crate::{Error, Uuid, nodes};
 
 impl Guest {
     /// Makes the device, or gives one that was closed or stopped another chance.
@@ -94,6 +94,7 @@ impl Guest {
         let memory = nodes::load_memory(store, domid)?;
         self.device = Some(Device {
             watches: Some(watches),
+            has_consoles: false,
             state: ours,
             frontend: theirs,
             published: None,
@@ -134,11 +135,32 @@ impl Guest {
     pub(crate) fn look_if_dirty(&mut self, context: &mut Context<'_>) {
         let Some(watches) = self.device.as_ref().and_then(|device| device.watches.as_ref()) else { return };
         let (frontend, online) = (watches.frontend.take_dirty(), watches.online.take_dirty());
+        let consoles = watches.consoles.take_dirty();
         if frontend {
             self.look(context);
         }
         if online {
             self.look_at_own_nodes(context);
+        }
+        if consoles {
+            self.look_at_consoles(context);
+        }
+    }
+
+    /// The toolstack may have begun to destroy the domain. Xen tells nobody before that is done; with `xl` it takes as long as its
+    /// hotplug scripts.
+    fn look_at_consoles(&mut self, context: &mut Context<'_>) {
+        let Some(device) = &mut self.device else { return };
+        // What cannot be asked now is told when the domain is gone.
+        let Ok(there) = nodes::has_consoles(context.store, self.domid) else { return };
+        if !std::mem::replace(&mut device.has_consoles, there) || there {
+            return;
+        }
+        let Ok(Some(state)) = context.host.domain(self.domid) else { return };
+        if Uuid(state.uuid) == self.uuid {
+            // Unless Xen says that it is not paused.
+            self.taken_apart = true;
+            self.xen_says(&state, context);
         }
     }
 
@@ -166,6 +188,8 @@ impl Guest {
     pub(crate) fn new_store(&mut self, context: &mut Context<'_>) {
         let Some(device) = self.device.as_mut() else { return };
         device.watches = None;
+        // In an empty one nothing was taken away.
+        device.has_consoles = false;
         (device.state_unwritten, device.memory_unwritten, device.listener_unwritten) = (true, true, true);
         self.try_again(context);
     }

@@ -179,7 +179,8 @@ impl Guest {
     /// What Xen says of the domain, which is not gone.
     pub(crate) fn xen_says(&mut self, state: &DomainState, context: &mut Context<'_>) {
         self.suspended = state.shutdown == Some(ShutdownReason::Suspend);
-        match (domain(Some(state)), self.ended) {
+        self.taken_apart &= state.paused;
+        match (self.state(Some(state)), self.ended) {
             (Domain::Dead(cause), None) => {
                 self.loader.abandon(&Failure::GuestGone);
                 self.bury(cause, context);
@@ -195,6 +196,14 @@ impl Guest {
         }
     }
 
+    /// [`domain`], of one that its toolstack may be destroying.
+    fn state(&self, state: Option<&DomainState>) -> Domain {
+        match domain(state) {
+            Domain::Paused if self.taken_apart => Domain::Dead(DeadCause::Destroyed),
+            other => other,
+        }
+    }
+
     /// Takes a look at the guest, and judges it by this and an earlier one.
     pub(crate) fn alive(&mut self, context: &mut Context<'_>) -> Result<Verdict, Error> {
         let state = context.host.domain(self.domid)?.filter(|state| state.uuid == self.uuid.0);
@@ -204,7 +213,7 @@ impl Guest {
         let beats = line.map(ListenerLine::beats);
         Ok(self.listener.look(Look {
             at_ns: now_ns(),
-            domain: domain(state.as_ref()),
+            domain: self.state(state.as_ref()),
             vcpus: vcpus
                 .iter()
                 .map(|vcpu| Vcpu { online: vcpu.online, blocked: vcpu.blocked, ran_ns: vcpu.cpu_time_ns })

@@ -66,6 +66,8 @@ pub(crate) struct Guest {
     heard_changed: bool,
     /// It was seen suspended, so that it is not dead when it is gone.
     suspended: bool,
+    /// Its toolstack was seen to destroy it, and has paused it for that.
+    taken_apart: bool,
     /// What ended it. It may be here all the same, kept as it was.
     ended: Option<DeadCause>,
     tally: Tally,
@@ -78,6 +80,8 @@ pub(crate) struct Guest {
 struct Device {
     /// `None` while there is no xenstore.
     watches: Option<Watches>,
+    /// The toolstack's consoles were there when last looked at.
+    has_consoles: bool,
     /// Our state.
     state: State,
     /// The frontend's state when it was last looked at.
@@ -115,6 +119,8 @@ struct Watches {
     frontend: Watch,
     /// Dirty when the toolstack may have asked for the device to go.
     online: Watch,
+    /// Dirty when the toolstack may have begun to destroy the domain.
+    consoles: Watch,
 }
 
 impl Watches {
@@ -122,6 +128,7 @@ impl Watches {
         Ok(Self {
             frontend: store.watch(&format!("{}/state", nodes::frontend(guest)))?,
             online: store.watch(&nodes::online(guest))?,
+            consoles: store.watch(&nodes::consoles(guest))?,
         })
     }
 }
@@ -225,6 +232,7 @@ impl Guest {
             memory_changed: false,
             heard_changed: false,
             suspended: false,
+            taken_apart: false,
             ended: None,
             tally: Tally::default(),
             fence: Fence::default(),
