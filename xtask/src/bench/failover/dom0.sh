@@ -43,7 +43,7 @@ name = "web"
 process = "web"
 END_OF_FILE
   # As Xen's best practices have it: a guest that spins does not keep dom0 from its work.
-  xl sched-credit2 -d Domain-0 -w 2048 || fail "the scheduler"
+  xl sched-credit2 -d Domain-0 -w 512 || fail "the scheduler"
   stop_daemon
   # As on a dom0 that is no lab, vesperd has the root in which Pacemaker is: a hook need not go there first.
   for dir in /etc/vesper /var/lib/vesper /usr/lib/vesper/probes; do
