@@ -337,9 +337,13 @@ fn a_guest_that_is_being_destroyed_is_over_before_it_is_gone() {
     with_consoles(&mut world);
     let mut writer = export.writer(0, WhenFull::Refuse, guest.bell());
     write_lines(&mut writer, "a", 0..5);
+    assert_eq!(world.info(1).name, "guest1");
     world.machine.set_paused(G, true);
     world.store.remove(Tx::NONE, CONSOLES).unwrap();
+    // With nothing else to take away it may be that far when somebody looks.
+    world.store.remove(Tx::NONE, "/local/domain/1").unwrap();
     let mut remains = run_once(&mut world).expect("what is left of it");
+    assert_eq!(world.info(1).name, "guest1", "whose rule and resource it is hangs on that");
     assert_eq!(drain(&mut remains.exports[0].1, 0).0, lines("a", 0..5));
     export.end();
     assert_eq!(world.backend.alive(G).unwrap(), Verdict::Dead(DeadCause::Destroyed));

@@ -17,6 +17,7 @@ mod listening;
 
 pub(crate) use listening::domain;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +50,8 @@ pub(crate) struct Context<'a> {
 pub(crate) struct Guest {
     pub(crate) domid: DomId,
     pub(crate) uuid: Uuid,
+    /// When it was last asked for.
+    name: RefCell<String>,
     loader: Loader,
     listener: Listener,
     device: Option<Device>,
@@ -231,6 +234,7 @@ impl Guest {
             listener_at: None,
             memory_changed: false,
             heard_changed: false,
+            name: RefCell::default(),
             suspended: false,
             taken_apart: false,
             ended: None,
@@ -408,6 +412,15 @@ impl Guest {
         self.device.as_ref()?.published.as_ref()?.vermagic.as_deref()
     }
 
+    /// What it is called. Its node goes before it does, and with xenstore.
+    fn name(&self, store: &dyn Store) -> String {
+        let now = nodes::name(store, self.domid);
+        if !now.is_empty() {
+            self.name.replace(now);
+        }
+        self.name.borrow().clone()
+    }
+
     /// What can be told of it.
     pub(crate) fn info(&self, domain: Option<DomainState>, store: &dyn Store) -> GuestInfo {
         let device = self.device.as_ref();
@@ -416,7 +429,7 @@ impl Guest {
         let status = self.loader.status();
         GuestInfo {
             domid: self.domid,
-            name: nodes::name(store, self.domid),
+            name: self.name(store),
             uuid: self.uuid,
             device: device.map(Device::told_state),
             domain,
