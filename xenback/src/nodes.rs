@@ -43,8 +43,9 @@ pub(crate) fn frontend(guest: DomId) -> String {
     format!("/local/domain/{guest}/device/vesper/0")
 }
 
-/// Where libxl keeps what it knows of the guest's consoles. When it destroys a domain it pauses it, takes these away, then its other
-/// devices, and the domain last (`libxl__destroy_domid` and `libxl__devices_destroy`, `tools/libs/light/`). Only dom0 can write here.
+/// Where libxl keeps what it knows of the guest's consoles. When it destroys a domain it pauses it, ends its device model, takes these
+/// away at once and its other devices one after the other, and the domain last (`libxl__destroy_domid` and `libxl__devices_destroy`,
+/// `tools/libs/light/`, 4.17 to 4.20). Only dom0 can write here.
 pub(crate) fn consoles(guest: DomId) -> String {
     format!("/libxl/{guest}/device/console")
 }

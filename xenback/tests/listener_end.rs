@@ -376,11 +376,42 @@ fn consoles_alone_do_not_end_a_guest() {
     world.settle();
     assert_eq!(ends(&world), [DeadCause::Destroyed]);
     world.machine.set_paused(G, false);
-    world.add_guest(3);
     assert!(!matches!(world.backend.alive(G).unwrap(), Verdict::Dead(_)));
     world.machine.set_paused(G, true);
-    world.add_guest(4);
     assert_eq!(world.backend.alive(G).unwrap(), Verdict::Alive(Why::Paused));
+    world.add_guest(3);
+    assert_eq!(ends(&world), [DeadCause::Destroyed], "once");
+}
+
+#[test]
+fn a_soft_reset_is_no_destruction() {
+    for late in [false, true] {
+        let mut world = World::new();
+        let _shared = shared(&mut world);
+        with_consoles(&mut world);
+        // libxl shuts it down, releases it, pauses it and takes its devices away; only then is it no longer shut down.
+        world.machine.shut_down(G, ShutdownReason::SoftReset);
+        world.store.release(1);
+        if !late {
+            world.settle();
+        }
+        world.machine.set_paused(G, true);
+        world.store.remove(Tx::NONE, CONSOLES).unwrap();
+        if !late {
+            world.settle();
+        }
+        world.machine.resume(G);
+        world.settle();
+        assert_eq!(ends(&world), if late { vec![] } else { vec![DeadCause::SoftReset] });
+        world.store.introduce(1);
+        with_consoles(&mut world);
+        world.machine.set_paused(G, false);
+        assert!(!matches!(world.backend.alive(G).unwrap(), Verdict::Dead(_)), "{late}");
+        world.machine.crash(G);
+        world.store.shut_down();
+        world.settle();
+        assert_eq!(ends(&world).last(), Some(&DeadCause::Crashed), "{late}");
+    }
 }
 
 #[test]
@@ -388,12 +419,12 @@ fn a_guest_that_never_had_consoles_or_is_saved_does_not_end_by_them() {
     let mut world = World::new();
     let _shared = shared(&mut world);
     world.machine.set_paused(G, true);
-    world.store.write(Tx::NONE, "/libxl/1/device", b"").unwrap();
-    world.settle();
+    world.restart_backend();
     assert_eq!(ends(&world), []);
-    // xenstored was started anew, and knows nothing.
+    // xenstored was started anew, and knows of the guest and nothing else.
     with_consoles(&mut world);
     let empty = std::sync::Arc::new(vesper_xenstore::MemoryStore::new().unwrap());
+    empty.introduce(1);
     world.backend.set_store(empty).unwrap();
     world.settle();
     assert_eq!(ends(&world), []);

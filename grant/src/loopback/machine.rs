@@ -89,6 +89,13 @@ impl Machine {
         }
     }
 
+    /// It goes on from where it shut down, as after a save or a soft reset.
+    pub fn resume(&self, id: DomId) {
+        if let Some(guest) = self.guests().get(&id) {
+            guest.lock().shutdown = None;
+        }
+    }
+
     /// The domains there are, dying ones included; those whose last trace is gone are forgotten here.
     fn guests(&self) -> MutexGuard<'_, BTreeMap<DomId, Arc<Guest>>> {
         let mut guests = self.0.guests.lock().unwrap_or_else(PoisonError::into_inner);

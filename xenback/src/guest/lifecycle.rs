@@ -153,12 +153,14 @@ impl Guest {
         let Some(device) = &mut self.device else { return };
         // What cannot be asked now is told when the domain is gone.
         let Ok(there) = nodes::has_consoles(context.store, self.domid) else { return };
-        if !std::mem::replace(&mut device.has_consoles, there) || there {
+        let were_there = std::mem::replace(&mut device.has_consoles, there);
+        // For a soft reset, too, they go, but the domain is released before.
+        if there || !were_there || !matches!(context.store.is_introduced(self.domid.0), Ok(true)) {
             return;
         }
         let Ok(Some(state)) = context.host.domain(self.domid) else { return };
         if Uuid(state.uuid) == self.uuid {
-            // Unless Xen says that it is not paused.
+            // Until Xen says that it is not paused.
             self.taken_apart = true;
             self.xen_says(&state, context);
         }

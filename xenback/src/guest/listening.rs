@@ -179,8 +179,7 @@ impl Guest {
     /// What Xen says of the domain, which is not gone.
     pub(crate) fn xen_says(&mut self, state: &DomainState, context: &mut Context<'_>) {
         self.suspended = state.shutdown == Some(ShutdownReason::Suspend);
-        self.taken_apart &= state.paused;
-        match (self.state(Some(state)), self.ended) {
+        match (self.domain(Some(state)), self.ended) {
             (Domain::Dead(cause), None) => {
                 self.loader.abandon(&Failure::GuestGone);
                 self.bury(cause, context);
@@ -196,24 +195,25 @@ impl Guest {
         }
     }
 
-    /// [`domain`], of one that its toolstack may be destroying.
-    fn state(&self, state: Option<&DomainState>) -> Domain {
-        match domain(state) {
-            Domain::Paused if self.taken_apart => Domain::Dead(DeadCause::Destroyed),
-            other => other,
-        }
+    /// [`domain`], of one that its toolstack may be destroying. One that runs again is not, and for a save or a soft reset it is shut
+    /// down first.
+    fn domain(&mut self, state: Option<&DomainState>) -> Domain {
+        let domain = domain(state);
+        self.taken_apart &= domain == Domain::Paused;
+        if self.taken_apart { Domain::Dead(DeadCause::Destroyed) } else { domain }
     }
 
     /// Takes a look at the guest, and judges it by this and an earlier one.
     pub(crate) fn alive(&mut self, context: &mut Context<'_>) -> Result<Verdict, Error> {
         let state = context.host.domain(self.domid)?.filter(|state| state.uuid == self.uuid.0);
+        let domain = self.domain(state.as_ref());
         // First the vCPUs, then the beats: see `listener::heart`.
         let vcpus = context.host.vcpus(self.domid)?;
         let line = self.device.as_ref().and_then(|device| device.listener_line.as_ref());
         let beats = line.map(ListenerLine::beats);
         Ok(self.listener.look(Look {
             at_ns: now_ns(),
-            domain: self.state(state.as_ref()),
+            domain,
             vcpus: vcpus
                 .iter()
                 .map(|vcpu| Vcpu { online: vcpu.online, blocked: vcpu.blocked, ran_ns: vcpu.cpu_time_ns })

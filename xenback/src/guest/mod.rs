@@ -50,7 +50,7 @@ pub(crate) struct Context<'a> {
 pub(crate) struct Guest {
     pub(crate) domid: DomId,
     pub(crate) uuid: Uuid,
-    /// When it was last asked for.
+    /// What it is called, as far as known.
     name: RefCell<String>,
     loader: Loader,
     listener: Listener,
