@@ -22,7 +22,7 @@ use vesper_action::{Failure, LoadedModule};
 use vesper_ring::wire::xenbus::State;
 
 use super::{Churn, Context, Device, Fence, Guest, NOT_TAKEN_OVER, TakenOver, Then, Watches};
-use crate::{Error, Uuid, nodes};
+use crate::{Error, nodes};
 
 impl Guest {
     /// Makes the device, or gives one that was closed or stopped another chance.
@@ -158,12 +158,10 @@ impl Guest {
         if there || !were_there || !matches!(context.store.is_introduced(self.domid.0), Ok(true)) {
             return;
         }
-        let Ok(Some(state)) = context.host.domain(self.domid) else { return };
-        if Uuid(state.uuid) == self.uuid {
-            // Until Xen says that it is not paused.
-            self.taken_apart = true;
-            self.xen_says(&state, context);
-        }
+        let Ok(Some(state)) = self.ask_xen(context) else { return };
+        // Until Xen says that it is not paused.
+        self.taken_apart = true;
+        self.xen_says(&state, context);
     }
 
     /// The toolstack may have asked for the device to go.

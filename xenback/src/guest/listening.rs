@@ -7,7 +7,7 @@ use vesper_grant::{DomainState, ShutdownReason};
 
 use super::{Context, Guest, NOT_TAKEN_OVER, Then};
 use crate::listener::{ListenerLine, now_ns};
-use crate::{Error, Event, ListenerInfo, nodes};
+use crate::{Error, Event, ListenerInfo, Uuid, nodes};
 
 impl Guest {
     /// The listener's event channel is readable. Readers come first: if the guest has written anything for them, all the
@@ -203,9 +203,14 @@ impl Guest {
         if self.taken_apart { Domain::Dead(DeadCause::Destroyed) } else { domain }
     }
 
+    /// What Xen has of the domain; nothing if that is another guest's by now.
+    pub(super) fn ask_xen(&self, context: &Context<'_>) -> Result<Option<DomainState>, Error> {
+        Ok(context.host.domain(self.domid)?.filter(|state| Uuid(state.uuid) == self.uuid))
+    }
+
     /// Takes a look at the guest, and judges it by this and an earlier one.
     pub(crate) fn alive(&mut self, context: &mut Context<'_>) -> Result<Verdict, Error> {
-        let state = context.host.domain(self.domid)?.filter(|state| state.uuid == self.uuid.0);
+        let state = self.ask_xen(context)?;
         let domain = self.domain(state.as_ref());
         // First the vCPUs, then the beats: see `listener::heart`.
         let vcpus = context.host.vcpus(self.domid)?;

@@ -108,15 +108,13 @@ online() { in_cluster crm_mon -1 | grep -q "Online: .* $1 "; }
 renew() {
   xl destroy g$1 2> /dev/null
   wait_for 60 "the end of g$1" sh -c "! xl domid g$1"
-  : > /var/log/xen/console/guest-g$1.log
   xl create -q /etc/xen/g$1.cfg || fail "xl create g$1"
 }
 probes_in() { [ "$(vesper status g$1 --json | grep -o '"state":"in"' | grep -c .)" = $PROBES ]; }
 answers() { timeout 1 failover ask 10.0.$1.1 | grep -q " g$1\$"; }
 # set_up N: its network and its web server, and the probes that the rule wants.
 set_up() {
-  # Not guest --wait: Pacemaker may have started it anew, and its log is still that of both boots.
-  wait_for 120 "g$1" guest --limit 5 g$1 true
+  guest --wait g$1 || fail "g$1 did not come up"
   guest g$1 "ip link set lo up; ip link set eth0 up; ip addr add 10.0.$1.1/24 dev eth0; ip addr add $SERVICE/32 dev eth0
     ip route replace default via 10.0.$1.254
     pidof web || { /lab/bench/web serve g$1 < /dev/null > /dev/null 2>&1 & }" > $OUT 2>&1
