@@ -314,6 +314,16 @@ fn whether_a_guest_lives_is_judged_by_two_looks() {
     assert!(world.backend.alive(DomId(9)).is_err());
 }
 
+#[test]
+fn who_has_its_domid_after_it_does_not_live_for_it() {
+    let mut world = World::new();
+    let _gone = world.add_guest(1);
+    // Before xenstored has said that anything changed.
+    world.machine.destroy(G);
+    let _next = world.machine.add_guest(G, World::uuid(2).0);
+    assert_eq!(world.backend.alive(G).unwrap(), Verdict::Dead(DeadCause::Destroyed));
+}
+
 /// libxl's consoles of a guest, which it takes away when it destroys it.
 const CONSOLES: &str = "/libxl/1/device/console";
 
