@@ -29,7 +29,7 @@ use vesper_api::{GuestRef, printable};
 use vesper_events::journal::Kept;
 use vesper_events::{Event, Failed, Kind};
 
-/// Events that wait for the hooks of one guest; more are not acted on.
+/// Events that wait for the hooks of one guest; of more, those that are in the least hurry are not acted on.
 const WAITING_MAX: usize = 256;
 /// Faults of which it is remembered which hooks have run.
 const REMEMBERED_MAX: usize = 4096;
@@ -88,6 +88,18 @@ struct Job {
     again: bool,
 }
 
+impl Job {
+    /// What is in a hurry comes first: a guest that failed, then a service that did; the rest, of which a guest can make much, after
+    /// them.
+    fn rank(&self) -> u8 {
+        match (self.event.failed, &self.event.service) {
+            (None, _) => 2,
+            (Some(_), Some(_)) => 1,
+            (Some(_), None) => 0,
+        }
+    }
+}
+
 impl Hooks {
     /// None run yet. What those of a predecessor have done is not done again.
     ///
@@ -110,21 +122,16 @@ impl Hooks {
             return false;
         }
         let key = (event.guest.domid, event.guest.uuid.clone());
+        let serial = event.serial;
         let mut state = self.0.lock();
-        let waiting = state.guests.get(&key).map_or(0, VecDeque::len);
-        if waiting >= WAITING_MAX {
-            log::error!(
-                "{waiting} events wait for the hooks of {}; nothing is done about event {}, {}",
-                label(&event.guest),
-                event.fault,
-                event.event
-            );
-            return false;
-        }
         let job = Job { event, again };
+        let mut left_out = None;
         match state.guests.get_mut(&key) {
             // Its turn comes, or goes on.
-            Some(jobs) => jobs.push_back(job),
+            Some(jobs) => {
+                jobs.insert(jobs.partition_point(|waiting| waiting.rank() <= job.rank()), job);
+                left_out = if jobs.len() > WAITING_MAX { jobs.pop_back() } else { None };
+            }
             None => {
                 state.guests.insert(key.clone(), VecDeque::from([job]));
                 state.ready.push_back(key);
@@ -139,7 +146,16 @@ impl Hooks {
                 log::error!("hooks wait, no thread can be had for them: {error}");
             }
         }
-        true
+        drop(state);
+        let Some(Job { event, .. }) = left_out else { return true };
+        let (who, fault, kind) = (label(&event.guest), event.fault, event.event);
+        log::error!(
+            "{WAITING_MAX} events wait for the hooks of {who}; nothing is done about event {fault}, {kind}"
+        );
+        if event.serial != serial {
+            (self.0.tell)(Ran::All { fault, kind });
+        }
+        event.serial != serial
     }
 
     /// The daemon stops: those that run have a moment left, no other begins. What was not done is left to the next daemon.

@@ -199,6 +199,41 @@ fn one_guest_at_a_time_and_several_guests_at_once() {
 }
 
 #[test]
+fn what_failed_does_not_wait_for_what_did_not() {
+    let world = world(LONG, 1, &Kept::nothing());
+    let note = "echo $VESPER_FAULT $VESPER_EVENT >> log";
+    world.hook("block-error.d/10", &format!("{note}; until [ -e go ]; do sleep 0.01; done"));
+    for hook in ["failed.d/10", "guest-panic.d/20"] {
+        world.hook(hook, note);
+    }
+    let failed = |event: Arc<Event>, failed, service: Option<&str>| {
+        Arc::new(Event { failed: Some(failed), service: service.map(str::to_owned), ..(*event).clone() })
+    };
+    assert!(world.hooks.act(event(1, 1, Kind::BlockError), false));
+    while world.read("log").is_empty() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let waiting_max = WAITING_MAX as u64;
+    for fault in 2..2 + waiting_max {
+        assert!(world.hooks.act(event(1, fault, Kind::BlockError), false), "{fault}");
+    }
+    // One more like them is left out; what failed is not, and takes the place of the last of them.
+    assert!(!world.hooks.act(event(1, 900, Kind::BlockError), false));
+    assert!(world.hooks.act(failed(event(1, 901, Kind::ProcessKilled), Failed::Service, Some("web")), false));
+    assert!(world.hooks.act(failed(event(1, 902, Kind::GuestPanic), Failed::Guest, None), false));
+    let left_out: Vec<_> = world.ran.try_iter().collect();
+    let all = |fault| Ran::All { fault, kind: Kind::BlockError };
+    assert_eq!(left_out, [all(1 + waiting_max), all(waiting_max)], "and that is told, for the journal");
+    fs::write(world.dir.path().join("go"), "").unwrap();
+    world.until_all(waiting_max - 1);
+    let log = world.read("log");
+    let first: Vec<_> = log.lines().take(5).collect();
+    let wanted =
+        ["1 block-error", "902 guest-panic", "902 guest-panic", "901 process-killed", "2 block-error"];
+    assert_eq!((first, log.lines().count()), (wanted.to_vec(), 4 + WAITING_MAX - 2));
+}
+
+#[test]
 fn what_others_may_change_is_refused() {
     let world = world(LONG, 2, &Kept::nothing());
     let modes = [("10-group", 0o775), ("20-others", 0o757), ("30-not", 0o644), ("40-good", 0o700)];
