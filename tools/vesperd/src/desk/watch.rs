@@ -2,7 +2,7 @@
 //! Looking now and then at every guest that has a channel with events in it: whether it is hung, and whether somebody paused it.
 //! Xen tells nobody of either. A guest without such a channel wakes nobody.
 //!
-//! Two looks one after the other must say so. A verdict alone takes vCPUs to task only if Xen gave them the time to beat; so a
+//! Two looks one after the other must say so of the same vCPU. A verdict alone takes vCPUs to task only if Xen gave them the time to beat; so a
 //! guest that is starved, being saved or paused is not hung.
 
 use std::collections::BTreeMap;
@@ -29,8 +29,8 @@ pub(super) struct Watch {
 /// What was seen of a guest.
 #[derive(Default)]
 struct Seen {
-    /// vCPUs that hung in the last look that said anything.
-    hung: Option<Vec<u32>>,
+    /// vCPUs that hung in the last look.
+    hung: Vec<u32>,
     told_hung: bool,
     /// It was paused in the last look; in the one before, too.
     paused: bool,
@@ -83,12 +83,16 @@ impl Seen {
     fn look(&mut self, verdict: Verdict) -> Option<Note> {
         let was_paused = std::mem::replace(&mut self.paused, verdict == Verdict::Alive(Why::Paused));
         self.told_paused &= self.paused;
+        let hung = std::mem::take(&mut self.hung);
         match verdict {
-            Verdict::Hung { vcpus } => self.hangs(vcpus),
-            // It has not beaten since.
-            Verdict::Undecided { .. } => self.hung.take().and_then(|vcpus| self.hangs_still(vcpus)),
+            Verdict::Hung { vcpus } => {
+                let still: Vec<u32> = vcpus.iter().filter(|vcpu| hung.contains(vcpu)).copied().collect();
+                self.hung = vcpus;
+                self.hangs(&still)
+            }
+            // That may be because it has beaten.
+            Verdict::Undecided { .. } => None,
             Verdict::Alive(why) => {
-                self.hung = None;
                 let recovered = why == Why::Beating && std::mem::take(&mut self.told_hung);
                 let paused =
                     was_paused && self.paused && !std::mem::replace(&mut self.told_paused, self.paused);
@@ -103,15 +107,9 @@ impl Seen {
         }
     }
 
-    fn hangs(&mut self, vcpus: Vec<u32>) -> Option<Note> {
-        match self.hung.replace(vcpus) {
-            Some(vcpus) => self.hangs_still(vcpus),
-            None => None,
-        }
-    }
-
-    fn hangs_still(&mut self, vcpus: Vec<u32>) -> Option<Note> {
-        if std::mem::replace(&mut self.told_hung, true) {
+    /// These vCPUs, if any, hung in two looks.
+    fn hangs(&mut self, vcpus: &[u32]) -> Option<Note> {
+        if vcpus.is_empty() || std::mem::replace(&mut self.told_hung, true) {
             return None;
         }
         let named: Vec<_> = vcpus.iter().map(u32::to_string).collect();
@@ -126,6 +124,7 @@ mod tests {
     use super::*;
 
     const HUNG: fn() -> Verdict = || Verdict::Hung { vcpus: vec![0, 2] };
+    const OTHER: fn() -> Verdict = || Verdict::Hung { vcpus: vec![1] };
     const UNSURE: Verdict = Verdict::Undecided { again_ns: 1 };
     const BEATS: Verdict = Verdict::Alive(Why::Beating);
     const PAUSED: Verdict = Verdict::Alive(Why::Paused);
@@ -146,8 +145,8 @@ mod tests {
         let table = [
             (vec![HUNG(), BEATS, HUNG(), STARVED, HUNG(), PAUSED], vec![]),
             (vec![HUNG(), HUNG(), HUNG(), UNSURE, HUNG()], vec!["guest-hung"]),
-            (vec![HUNG(), UNSURE, UNSURE], vec!["guest-hung"]),
-            (vec![UNSURE, HUNG(), BEATS, UNSURE, UNSURE], vec![]),
+            (vec![HUNG(), UNSURE, HUNG(), UNSURE, UNSURE], vec![]),
+            (vec![OTHER(), BEATS, HUNG(), OTHER(), HUNG(), OTHER()], vec![]),
             (
                 vec![HUNG(), HUNG(), STARVED, BEATS, BEATS, HUNG(), HUNG()],
                 vec!["guest-hung", "recovered", "guest-hung"],
@@ -164,7 +163,7 @@ mod tests {
     #[test]
     fn the_cause_names_the_vcpus() {
         let mut seen = Seen::default();
-        seen.look(HUNG());
+        seen.look(Verdict::Hung { vcpus: vec![0, 1, 2] });
         let Some(Note::Seen(report)) = seen.look(HUNG()) else { panic!("nothing was told") };
         assert_eq!(report.cause, "vCPUs 0, 2 have the time to beat and have not beaten");
     }
