@@ -82,7 +82,8 @@ ask_xl() {
 	*s??) case $reason in
 		2) state=quiet why="xl: it is suspended" ;;
 		3 | 4) state=dead why="xl: it has crashed" ;;
-		*) state=ending why="xl: it has shut down" ;;
+		0) state=ending why="xl: it has shut down" ;;
+		*) state=ending why="xl: it is rebooting" ;;
 	esac ;;
 	*p???) state=quiet why="xl: it is paused" ;;
 	*) state=alive why="xl: it is there" ;;

@@ -76,6 +76,31 @@ fn what_a_monitor_says() {
 }
 
 #[test]
+fn a_guest_that_has_shut_down_and_is_kept_does_not_run() {
+    let not_running = |why: &str| (1, format!("vesper: guest web1 is not running: {why}"));
+    let table = [
+        ("---s-- 0", "", not_running("shut-down")),
+        ("---s-- 0", "down", not_running("xl: it has shut down")),
+        ("---s-- 1", "", (0, String::new())),
+        ("---s-- 1", "down", (0, String::new())),
+        ("-----d -", "", not_running("destroyed")),
+        ("-----d -", "down", (0, String::new())),
+    ];
+    // Each is looked at for 5 s.
+    thread::scope(|scope| {
+        for (state, vesperd, wanted) in table {
+            scope.spawn(move || {
+                let node = Node::new();
+                node.fake("web1", &format!("3 {state}"));
+                node.fake(".vesperd", vesperd);
+                let run = guest(&node, "monitor", &[]);
+                assert_eq!((run.status, run.reason().to_string()), wanted, "{state}, vesperd {vesperd}");
+            });
+        }
+    });
+}
+
+#[test]
 fn neither_vesperd_nor_xl_is_no_reason_to_fail_a_guest() {
     let node = Node::new();
     node.fake("web1", "3 -b---- -");

@@ -100,6 +100,12 @@ fn each_trouble_is_named_with_its_colour() {
             "MCE: 1 4 Machine check exceptions\nMCP: 77 99\n".into(),
             "yellow: machine checks: 2 in 10 min",
         ),
+        (
+            "proc/interrupts",
+            "MCE: 1 2 Machine check exceptions\n 52:  2  0  xen-dyn    -virq      mce\n 53: 9 9 xen-dyn -event mcelog\n"
+                .into(),
+            "yellow: machine checks: 2 in 10 min",
+        ),
         ("sys/block/sda/device/ioerr_cnt", "0x12".into(), "yellow: failed requests of disks: 2 in 10 min"),
         ("sys/fs/ext4/sda1/errors_count", "3".into(), "yellow: file system on sda1: the kernel found errors"),
     ];
