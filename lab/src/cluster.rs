@@ -20,7 +20,7 @@ const XEN: Xen = Xen::V4_17;
 const SIZE: &str = "2G";
 
 /// Beside what Debian calls minimal.
-const PACKAGES: [&str; 9] = [
+const PACKAGES: [&str; 10] = [
     "xen-utils-4.17",
     "xenstore-utils",
     "pacemaker",
@@ -30,10 +30,11 @@ const PACKAGES: [&str; 9] = [
     "libxml2-utils",
     "iproute2",
     "procps",
+    "systemd",
 ];
 
-/// dom0's modules for the disk, its file system and a network card, in the order in which they are inserted.
-const DOM0_MODULES: [&str; 15] = [
+/// dom0's modules for the disk, its file system, a network card, and those of guests, in the order in which they are inserted.
+const DOM0_MODULES: [&str; 16] = [
     "drivers/virtio/virtio_ring.ko",
     "drivers/virtio/virtio.ko",
     "drivers/virtio/virtio_pci_legacy_dev.ko",
@@ -49,6 +50,7 @@ const DOM0_MODULES: [&str; 15] = [
     "net/core/failover.ko",
     "drivers/net/net_failover.ko",
     "drivers/net/virtio_net.ko",
+    "drivers/net/xen-netback/xen-netback.ko",
 ];
 
 /// What of `tools/pacemaker` goes to dom0, which puts it where the package would.

@@ -30,6 +30,8 @@ pub struct Needs {
     pub fresh: bool,
     /// `cluster`: dom0 has a disk with Pacemaker and corosync (see `cluster`).
     pub cluster: bool,
+    /// `package`: dom0 has our package for it, `/lab/vesper.deb`.
+    pub package: bool,
     /// `next`: dom0 and the guests have in `/lab/next` a `vesperd` and a `vesper_front.ko` of the next protocol version.
     pub next: bool,
     /// `crash-kernel`: the guests have memory set aside for a kernel that a panic starts, and `/lab/vmlinuz` for it.
@@ -57,6 +59,7 @@ impl Default for Needs {
             frontend: true,
             fresh: false,
             cluster: false,
+            package: false,
             next: false,
             crash_kernel: false,
             kind: None,
@@ -85,6 +88,7 @@ impl Needs {
                 ("xen", value) => needs.xen = Some(value.parse()?),
                 ("fresh", "") => needs.fresh = true,
                 ("cluster", "") => needs.cluster = true,
+                ("package", "") => needs.package = true,
                 ("next", "") => needs.next = true,
                 ("crash-kernel", "") => needs.crash_kernel = true,
                 ("alone", "") => needs.alone = true,

@@ -66,15 +66,20 @@ fn build_for_programs() -> Result<Vec<Added>> {
     let library = library()?;
     let dir = paths::target().join("lab-shared");
     let source = paths::workspace().join("tools/libvesper");
-    let watch = dir.join("watch");
-    let mut cc = Command::new("cc");
-    cc.args(["-O2", "-D_GNU_SOURCE", "-o"]).arg(&watch).arg(source.join("examples/watch.c"));
-    cc.arg("-I").arg(source.join("include")).arg(&library);
-    command::output(&mut cc)?;
+    let example = |name: &str| -> Result<PathBuf> {
+        let program = dir.join(name);
+        let mut cc = Command::new("cc");
+        cc.args(["-O2", "-D_GNU_SOURCE", "-o"]).arg(&program);
+        cc.arg(source.join(format!("examples/{name}.c")));
+        cc.arg("-I").arg(source.join("include")).arg(&library);
+        command::output(&mut cc).map(|_| program)
+    };
+    let (watch, events) = (example("watch")?, example("events")?);
     let added = |from: PathBuf, to: &str| Added { from, to: to.to_string() };
     Ok(vec![
         added(library, "/lib/x86_64-linux-gnu/libvesper.so.0"),
         added(watch, "/usr/bin/watch-guest"),
+        added(events, "/usr/bin/watch-events"),
         added(guest::program("dom0/count-numbers")?, "/usr/bin/count-numbers"),
         added(guest::program("dom0/arrivals")?, "/usr/bin/arrivals"),
     ])

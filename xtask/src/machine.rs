@@ -90,6 +90,9 @@ impl Platform {
             modules: front,
             added: for_guests,
         };
+        if needs.package {
+            added.push(Added { from: dist::build()?.dom0, to: "/lab/vesper.deb".to_string() });
+        }
         let mut disk = None;
         if needs.fresh {
             let dist = dist::build()?;

@@ -24,9 +24,10 @@ const PACEMAKER: [(&str, &str, u32); 9] = [
 ];
 
 /// What operators read, with what that refers to.
-const DOCS: [&str; 8] = [
+pub const DOCS: [&str; 9] = [
     "install-dom0.md",
     "install-guest.md",
+    "probe-authors.md",
     "config.md",
     "events.md",
     "api.md",
@@ -69,6 +70,7 @@ impl<'a> Files<'a> {
         tree.copy("/usr/sbin/vesperd", RUN, vesperd)?;
         tree.copy("/usr/lib/systemd/system/vesperd.service", READ, &self.unit())?;
         tree.copy("/etc/vesper/vesper.toml", READ, &self.configuration())?;
+        tree.copy("/usr/share/vesper/vesper.hook", READ, &self.vif_hook())?;
         let doc = "/usr/share/doc/vesper";
         tree.copy(&format!("{doc}/copyright"), READ, &source.join("packaging/vesper/copyright"))?;
         for page in DOCS {
@@ -110,6 +112,7 @@ impl<'a> Files<'a> {
         tree.copy("/vesperd", RUN, vesperd)?;
         tree.copy("/vesperd.service", READ, &self.unit())?;
         tree.copy("/vesper.toml", READ, &self.configuration())?;
+        tree.copy("/vesper.hook", READ, &self.vif_hook())?;
         for (name, file) in self.pages()? {
             let folder = if section(&name).is_some() { "man" } else { "completions" };
             tree.copy(&format!("/{folder}/{name}"), READ, &file)?;
@@ -143,6 +146,10 @@ impl<'a> Files<'a> {
 
     fn configuration(&self) -> PathBuf {
         self.source.join("tools/vesperd/dist/vesper.toml")
+    }
+
+    fn vif_hook(&self) -> PathBuf {
+        self.source.join("tools/vesperd/dist/vesper.hook")
     }
 }
 

@@ -62,6 +62,19 @@ fn the_package_of_the_library_has_what_a_c_program_needs() -> Result<()> {
 }
 
 #[test]
+fn what_a_page_refers_to_is_shipped_with_it() -> Result<()> {
+    let docs = paths::workspace().join("docs");
+    for page in dom0::DOCS.iter().filter(|page| page.ends_with(".md")) {
+        let text = fs::read_to_string(docs.join(page))?;
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            let is_there = link.is_empty() || dom0::DOCS.contains(&link) || link.starts_with("https://");
+            assert!(is_there, "{page}: {link}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn the_package_for_dom0_has_its_files_where_they_belong() -> Result<()> {
     let (_dir, built) = packed()?;
     let files = said("dpkg-deb", &["-c"], &built.dom0)?;
@@ -86,6 +99,7 @@ fn the_package_for_dom0_has_its_files_where_they_belong() -> Result<()> {
         "-rw-r--r-- root/root                ./usr/lib/systemd/system/vesper-health.timer",
         "-rw-r--r-- root/root                ./usr/share/vesper/vesperd-pacemaker.conf",
         "-rw-r--r-- root/root                ./usr/share/vesper/fail-resource.c",
+        "-rw-r--r-- root/root                ./usr/share/vesper/vesper.hook",
         "-rw-r--r-- root/root                ./usr/share/doc/vesper/pacemaker.md",
         "-rw-r--r-- root/root                ./usr/share/doc/vesper/failover.md",
     ] {
@@ -223,6 +237,7 @@ fn make_install_puts_dom0_files_where_the_package_does() -> Result<()> {
         "usr/lib/systemd/system/vesper-health.service",
         "usr/share/vesper/vesperd-pacemaker.conf",
         "usr/share/vesper/fail-resource.c",
+        "usr/share/vesper/vesper.hook",
     ];
     for path in paths {
         assert!(to.join(path).is_file(), "{path}");

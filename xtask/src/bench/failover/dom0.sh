@@ -21,7 +21,6 @@ case $NODE in dom0) mine="1 2" ;; a) mine=1 ;; b) mine=2 ;; esac
 prepare_dom0() {
   mkdir -p $RUN /etc/xen/scripts
   chmod 777 $RUN
-  insmod /lab/bench/xen-netback.ko || fail "xen-netback"
   cat > /etc/xen/scripts/vif-bench << 'END_OF_FILE'
 #!/bin/sh
 if [ "$1" = online ]; then

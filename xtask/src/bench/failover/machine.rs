@@ -22,8 +22,8 @@ use crate::machine::Platform;
 
 /// What is done in dom0, but for the plan.
 const SCRIPT: &str = include_str!("dom0.sh");
-/// Both ends of Xen's network, of the kernel that dom0 and the guests have; no more modules are needed for it.
-const NETWORK: [&str; 2] = ["drivers/net/xen-netback/xen-netback.ko", "drivers/net/xen-netfront.ko"];
+/// The guests' end of Xen's network; no more modules are needed for it.
+const NETWORK: [&str; 1] = ["drivers/net/xen-netfront.ko"];
 /// Where in dom0 the files are that a result hangs on, beside the programs; the others are for scenarios. Agents and hook are in the cluster's folder.
 const MEASURED: [&str; 6] = [
     "/usr/lib/vesper/probes/",
@@ -70,14 +70,13 @@ fn compose(guest: Kind, needs: &Needs) -> Result<Lab> {
     let platform = Platform { xen: Xen::V4_17, guest, ..Platform::default() };
     let mut lab = platform.compose(&Needs { cluster: true, ..needs.clone() }, false)?;
     let release = kernel::release(&platform.kernel)?;
-    let [back, front] = kernel::modules(&release, &NETWORK, &dom0::folder()?.join("network"))?
+    let [front] = kernel::modules(&release, &NETWORK, &dom0::folder()?.join("network"))?
         .try_into()
         .expect("as many as were wanted");
     let program = dom0::c_program("failover", &[])?;
     let added = |from: PathBuf, to: &str| Added { from, to: to.to_string() };
     lab.guests.modules.push(front);
     lab.guests.added.push(added(program.clone(), "/lab/bench/web"));
-    lab.added.push(added(back, "/lab/bench/xen-netback.ko"));
     lab.added.push(added(program, "/usr/bin/failover"));
     lab.added.push(added(paths::workspace().join("lab/scenarios/lib.sh"), "/lab/scenarios/lib.sh"));
     Ok(lab)
