@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The channels as files, where dom0's kernel has FUSE.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use vesper_grant::DomId;
@@ -17,12 +18,18 @@ impl Files {
     /// Mounts the tree. Without it everything else goes on.
     pub(crate) fn mount(dir: Option<&Path>, group: Option<u32>) -> Self {
         let tree = dir.and_then(|dir| match Tree::mount(dir, group.unwrap_or(0)) {
-            Ok(tree) => Some(tree),
+            Ok(tree) => {
+                log::info!("channels are shown as files below {}", dir.display());
+                Some(tree)
+            }
             Err(error) => {
-                log::warn!(
-                    "channels are not shown as files below {}: {error}; is FUSE there? (modprobe fuse)",
-                    dir.display()
-                );
+                let remedy = match error.kind() {
+                    ErrorKind::PermissionDenied => {
+                        "the unit does not let it, see \"Channels as files\" in config.md"
+                    }
+                    _ => "is FUSE there? (modprobe fuse)",
+                };
+                log::warn!("channels are not shown as files below {}: {error}; {remedy}", dir.display());
                 None
             }
         });

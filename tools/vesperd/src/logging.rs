@@ -12,6 +12,9 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 /// Target of messages that are more than information: an injection and its outcome.
 pub const NOTICE: &str = "notice";
 
+/// Targets of a library that warns of what is done on purpose: the tree of channels is unmounted before it ends its session.
+const FUSER: &str = "fuser";
+
 struct Stderr {
     journal: bool,
 }
@@ -19,6 +22,7 @@ struct Stderr {
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= log::max_level()
+            && (metadata.level() == Level::Error || !metadata.target().starts_with(FUSER))
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -65,6 +69,16 @@ pub fn init(level: LevelFilter) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_fuser_errors_are_logged() {
+        log::set_max_level(LevelFilter::Info);
+        let enabled = |target, level| {
+            Stderr { journal: false }.enabled(&Metadata::builder().target(target).level(level).build())
+        };
+        assert!(!enabled("fuser::mnt", Level::Warn) && enabled("fuser::mnt", Level::Error));
+        assert!(enabled("vesper_tree", Level::Warn) && !enabled("vesper_tree", Level::Debug));
+    }
 
     #[test]
     fn a_message_is_one_line_with_its_priority() {
