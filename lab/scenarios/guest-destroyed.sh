@@ -18,5 +18,6 @@ sleep 1
 xl list
 expect_equal "domains" "$(xl list | awk 'NR > 1 { print $1 }' | tr '\n' ' ')" "Domain-0 g2 "
 xenstore-ls /local/domain/0/backend/vesper/1 2> /dev/null | grep . && fail "nodes of the destroyed guest's device are left"
+expect_event g1 guest-gone '"failed":"guest"'
 expect_status 3 vesper insmod 1 $KO/answer.ko
 check_works 2

@@ -8,6 +8,7 @@ guest --send 1 'for n in 1 2; do dd if=/dev/zero of=/dev/null bs=100M count=1000
 expect_line 60 /tmp/tail '"event":"kill"' '"comm":"dd"' '"asker_comm"'
 line=$(grep '"event":"kill"' /tmp/tail | head -n 1)
 [ "$(field rss_kib "$line")" -gt 10000 ] || fail "the victim had $(field rss_kib "$line") KiB"
+expect_event g1 guest-oom '"process":"dd"'
 kill $tail_pid
 expect_status 0 vesper unprobe 1 oom
 check_works 1

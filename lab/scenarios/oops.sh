@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # A module whose init function oopses: the operator gets the oops, and the guest takes further modules.
+expect_status 0 vesper probe 1 panic
 expect_status 1 vesper insmod 1 $KO/oops.ko
 expect_text EFAULT "vesper_oops: about to follow a null pointer" "NULL pointer dereference" "oops_init"
+expect_event g1 guest-oops '"severity":"error"' oops_init
+expect_status 0 vesper unprobe 1 panic
 check_works 1
 
 note "its name stays taken until the guest's next boot, which is said and not waited for"

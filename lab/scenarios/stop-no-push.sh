@@ -13,16 +13,31 @@ expect_equal "pushes after a stop" "$(pushes)" 0
 expect_status 0 in_cluster crm_resource --resource g1 --meta --delete-parameter target-role
 wait_for 240 "g1 in state Started" cluster_shows "g1.*Started"
 
-note "an operator reboots"
+# another_domain HOW: of g2, and up again for Pacemaker.
+another_domain() {
+  wait_for 180 "g2 under another domid" sh -c "id=\$(xl domid g2) && [ \$id -gt $before ]"
+  wait_for 120 "g2 in state Started" cluster_shows "g2.*Started"
+  guest --wait g2 || fail "g2 did not come up"
+  expect_equal "pushes after $1" "$(pushes)" 0
+}
+note "an operator reboots from within"
 before=$(xl domid g2)
 guest --send g2 reboot
-wait_for 180 "g2 under another domid" sh -c "id=\$(xl domid g2) && [ \$id -gt $before ]"
-sleep 5
-expect_equal "pushes after a reboot" "$(pushes)" 0
+another_domain "a reboot"
+
+note "an operator reboots from dom0"
+before=$(xl domid g2)
+xl reboot g2 || fail "xl reboot"
+another_domain "xl reboot"
+
+note "an operator shuts down, and Pacemaker, which wants it to run, starts it"
+before=$(xl domid g2)
+xl shutdown g2 || fail "xl shutdown"
+another_domain "xl shutdown"
 
 note "maintenance"
 expect_status 0 in_cluster crm_attribute --type crm_config --name maintenance-mode --update true
-wait_for 60 "a monitor no more" sleep 3
+sleep 3
 xl destroy g1
 wait_for 60 "the hook's word" grep -q "g1 is not in Pacemaker's hands now" /var/log/vesperd.log
 expect_equal "pushes in maintenance" "$(pushes)" 0
