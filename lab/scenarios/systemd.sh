@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # The page "Pacemaker" on a dom0 with systemd: the package is installed, its units run within what they forbid themselves, corosync and Pacemaker are
-# started by theirs; a guest panics, and the push fails it. systemd is process 1 of a PID namespace whose root is the cluster's disk.
+# started by theirs; the package is upgraded; a guest panics, and the push fails it. systemd is process 1 of a PID namespace whose root is the cluster's disk.
 #: guests=2 cluster package alone xen=4.17 limit=900
 stop_daemon
 expect_status 0 /lab/cluster/setup agents
@@ -97,6 +97,15 @@ expect_status 0 on systemctl enable dom0-weight
 expect_status 0 on systemctl start dom0-weight
 expect_status 0 xl sched-credit2
 expect_text "Domain-0                             0    512"
+
+note "an upgrade: the daemon is another one, and nothing has failed"
+first=$(on systemctl show vesperd -p MainPID)
+expect_status 0 on dpkg -i /tmp/vesper.deb
+[ "$(on systemctl show vesperd -p MainPID)" != "$first" ] || fail "the daemon was not started anew"
+for guest in g1 g2; do wait_for 60 "the probes in $guest" has_probes $guest; done
+sleep 15
+expect_status 0 in_cluster crm_mon -1rf
+expect_no_text "Failed Resource Actions" "fail-count"
 
 note "step 8: a panic"
 second=$(xl domid g2)
