@@ -110,7 +110,7 @@ impl Buffer {
 
     /// The sub-buffer that `which` names, and the bytes before it. A guest that is faster is looked at again; at last it
     /// is the current one, of which that is always known.
-    fn place(&mut self, at: &Mapped, which: fn(&Seen) -> u64) -> (u64, u64) {
+    fn place(&mut self, at: &Mapped, which: impl Fn(&Seen) -> u64) -> (u64, u64) {
         for _ in 0..TRIES {
             let number = which(&self.seen);
             if let Some(start) = self.seen.start_of(at, number) {
@@ -135,8 +135,13 @@ impl Buffer {
                     let Some(at) = at else { return Step::Nothing };
                     // Nothing is lost without need. But the oldest is written over next, so a reader that the guest was
                     // faster than would be too late again.
-                    let which = if cursor.offered { Seen::ahead_of_guest } else { Seen::oldest };
-                    let (number, start) = self.place(at, which);
+                    let (offered, held) = (cursor.offered, cursor.holds.then_some(self.asked.consumed));
+                    let (number, start) = self.place(at, |seen| match held {
+                        _ if !offered => seen.oldest(),
+                        // What was not consumed yet a guest keeps, unless its channel overwrites; then it is older the next time.
+                        Some(consumed) if consumed >= seen.oldest() => seen.ahead_of_guest().min(consumed),
+                        _ => seen.ahead_of_guest(),
+                    });
                     cursor.overtaken(number, start, self.geometry.subbuf_size());
                 }
                 Extent::Nonsense => {

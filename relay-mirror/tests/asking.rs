@@ -182,6 +182,26 @@ fn the_next_daemon_goes_on_where_this_one_was() {
 }
 
 #[test]
+fn a_reader_that_was_overtaken_in_what_was_consumed_gets_all_that_was_not() {
+    let mut stage = stage(WhenFull::Refuse);
+    let mut reader = stage.channel.reader(Start::Now);
+    stage.write(6);
+    read(&mut reader, 5);
+    assert_eq!(stage.told().0, 5);
+    stage.channel.close();
+    let channel = mirror(stage.channel.geometry(), &stage.export);
+    let mut reader = channel.reader(Start::Oldest);
+    assert!(matches!(reader.next(0), Next::Data(_)), "what was consumed and is still whole");
+    // The guest writes over that, up to what nobody has consumed.
+    stage.write(20);
+    let mut sink = Sink { got: Some(Vec::new()), ..Sink::default() };
+    sink.drain(&mut reader, 0);
+    let got: Vec<u64> = sink.got.iter().flatten().map(|(number, _)| *number).collect();
+    assert_eq!(got, (5..13).collect::<Vec<_>>());
+    assert_eq!(sink.lost.sub_buffers, 5);
+}
+
+#[test]
 fn what_the_page_says_is_consumed_is_not_believed() {
     let mut stage = stage(WhenFull::Overwrite);
     stage.write(20);

@@ -34,8 +34,8 @@ impl Read {
                 match reader.next(buffer) {
                     Next::Data(piece) => {
                         let mut bytes = Vec::new();
-                        let whole = piece.append_to(&mut bytes);
-                        assert!(whole.is_ok(), "no guest writes over what is held");
+                        // A guest writes over what a daemon before had read already. It is told as lost next.
+                        let Ok(()) = piece.append_to(&mut bytes) else { continue };
                         self.numbers[buffer].extend(numbers(&bytes));
                         reader.advance(&piece, piece.len());
                     }
@@ -221,13 +221,17 @@ fn a_restarted_daemon_leaves_no_gap() {
                 read.all(&mut reader);
                 read.numbers[0].len() >= 2000
             });
-            assert_complete(&read.numbers[0], "within one daemon");
-            let (first, newest) = (read.numbers[0][0], *read.numbers[0].last().unwrap());
+            // What was not acknowledged is still there; what was, may be.
+            let new: Vec<u64> = read.numbers[0]
+                .iter()
+                .copied()
+                .filter(|number| last.is_none_or(|last| *number > last))
+                .collect();
+            assert_complete(&new, "within one daemon");
             if let Some(last) = last {
-                // What was not acknowledged is still there.
-                assert!(first <= last + 1, "round {round}: begins with {first}, {last} was read before");
+                assert_eq!(new[0], last + 1, "round {round}");
             }
-            last = Some(newest);
+            last = new.last().copied();
             drop(reader);
             world.restart_backend();
             world.until("taken over", |world| !world.backend.channels(G).is_empty());
