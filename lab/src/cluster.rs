@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pacemaker and corosync for dom0: a Debian system on a disk, which dom0 mounts and runs them from. dom0's `/dev/vda`.
+//! Pacemaker, corosync and systemd for dom0: a Debian system on a disk, which dom0 mounts and runs them from. dom0's `/dev/vda`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
