@@ -9,11 +9,12 @@ expect_text "No such device or address"
 expect_status 0 vesper probe 1 signal -- names=sleep
 watch-events > /tmp/told 2>&1 &
 program=$!
-killed() { guest 1 "sleep 1000 & $named; kill -9 \$!" && expect_line 15 /tmp/told ", g1: process-killed, warning: exit pid="; }
-killed
+kill_one() { guest 1 "sleep 1000 & $named; kill -9 \$!"; }
+kill_one
+expect_line 15 /tmp/told ", g1: process-killed, warning: exit pid="
 kill $program
 last=$(tail -n 1 /tmp/told | cut -d' ' -f1)
-guest 1 "sleep 1000 & $named; kill -9 \$!"
+kill_one
 watch-events $last > /tmp/told 2>&1 &
 program=$!
 expect_line 15 /tmp/told ", g1: process-killed, warning: "

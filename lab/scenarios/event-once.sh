@@ -47,15 +47,15 @@ missing() { for step in nothing seen acted all; do case " $steps " in *" $step "
 while [ $moment -lt 20 ] || { [ -n "$(missing)" ] && [ $moment -lt 60 ]; }; do
   moment=$((moment + 1))
   begin
-  usleep $((whole * 1000 * (moment % 20 + 4) / 30))
-  kill -KILL $(daemon)
-  wait_for 15 "the end of vesperd" sh -c "! kill -0 $(daemon)"
+  after=$((whole * (moment % 20 + 4) / 30))
+  usleep $((after * 1000))
+  stop_daemon -KILL
   pid=$(guest 1 'cat /tmp/pid')
   at=$(step $pid)
   start_daemon
   wait_for 30 "the device to be connected again" connected 1
   wait_for 30 "event of process $pid to be acted on" acted $pid
-  note "killed $((whole * (moment % 20 + 4) / 30)) ms after the word to the guest: $at"
+  note "killed $after ms after the word to the guest: $at"
   pids="$pids $pid" steps="$steps $at"
 done
 # A hook that is run twice is so at once.
