@@ -216,10 +216,7 @@ link_push() {
 # expect_event GUEST KIND TEXT…: vesperd has told such an event of the guest.
 expect_event() {
   guest_=$1 kind_=$2; shift 2
-  until_=$(($(cut -d. -f1 /proc/uptime) + 15))
-  until vesper --json events $guest_ > $OUT 2>&1 && has_line $OUT "\"event\":\"$kind_\"" "$@" > /dev/null; do
-    [ $(cut -d. -f1 /proc/uptime) -lt $until_ ] || { cat $OUT; fail "no event $kind_ with $* within 15 s"; }
-    usleep 200000
-  done
+  wait_for 15 "event $kind_ with $*" told_event "$@"
   note "event: $kind_ $*"
 }
+told_event() { vesper --json events $guest_ > $OUT 2>&1 && has_line $OUT "\"event\":\"$kind_\"" "$@"; }

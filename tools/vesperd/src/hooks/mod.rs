@@ -148,14 +148,15 @@ impl Hooks {
         }
         drop(state);
         let Some(Job { event, .. }) = left_out else { return true };
+        let is_this_one = event.serial == serial;
         let (who, fault, kind) = (label(&event.guest), event.fault, event.event);
         log::error!(
             "{WAITING_MAX} events wait for the hooks of {who}; nothing is done about event {fault}, {kind}"
         );
-        if event.serial != serial {
+        if !is_this_one {
             (self.0.tell)(Ran::All { fault, kind });
         }
-        event.serial != serial
+        !is_this_one
     }
 
     /// The daemon stops: those that run have a moment left, no other begins. What was not done is left to the next daemon.
