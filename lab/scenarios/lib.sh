@@ -157,7 +157,8 @@ add_service() {
 }
 # load_host: dom0 has no CPU, memory or disk to spare, and vesperd is last in the queue and at times does not run at all; until unload_host.
 load_host() {
-  renice -n 19 -p $(daemon)
+  # Each of its threads: a priority is a thread's.
+  for thread_ in /proc/$(daemon)/task/*; do renice 19 -p ${thread_##*/} || fail "renice"; done
   load_=
   for n_ in 1 2 3; do
     sh -c 'while :; do :; done' &

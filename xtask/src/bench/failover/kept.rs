@@ -1,17 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The results, kept in a file from the moment they are there: a run that was stopped is gone on with. Each has the digest of
-//! what was measured before it, so that results of other code are not mixed with those of this.
+//! what it hangs on before it, so that results of other code are not mixed with those of this. The file is in the repository: it
+//! is what the page's table is made of.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use vesper_lab::paths;
 
-use crate::bench::dom0;
+use super::rows::COLUMNS;
 
-/// Name of the file, beside the other benchmarks' results.
+/// Name of the file, beside the page.
 const FILE: &str = "failover.results";
+
+/// What the results of each column hang on.
+#[derive(Clone, Debug, Default)]
+pub struct Digests {
+    /// Of the columns with VESPER's agents.
+    pub ours: String,
+    /// Of the others: without VESPER's own code, which is only the clock there.
+    pub peers: String,
+}
+
+impl Digests {
+    /// That of a column, by its name.
+    fn of(&self, column: &str) -> Option<&str> {
+        let column = COLUMNS.iter().find(|known| known.name == column)?;
+        Some(if column.vesper { &self.ours } else { &self.peers })
+    }
+}
 
 /// One repetition. Times are microseconds since 1970, by dom0's clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,24 +97,24 @@ impl Outcome {
 /// All of what is measured now.
 #[derive(Debug, Default)]
 pub struct Kept {
-    digest: String,
+    digests: Digests,
     all: Vec<Outcome>,
     stale: usize,
 }
 
 impl Kept {
-    /// What earlier runs left of what has this digest.
+    /// What earlier runs left of what has these digests.
     ///
     /// # Errors
     ///
     /// The file cannot be read, or is damaged.
-    pub fn load(digest: &str) -> Result<Self> {
-        let path = path()?;
+    pub fn load(digests: &Digests) -> Result<Self> {
+        let path = path();
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
             read => read.with_context(|| format!("cannot read {}", path.display()))?,
         };
-        Self::parse(&text, digest)
+        Self::parse(&text, digests)
             .with_context(|| format!("{}: remove the file to begin anew", path.display()))
     }
 
@@ -103,15 +122,15 @@ impl Kept {
     ///
     /// # Errors
     ///
-    /// The first line that has this digest, and is none. Lines without a digest, as there were once, are stale like those with another.
-    pub fn parse(text: &str, digest: &str) -> Result<Self> {
-        let mut kept = Self { digest: digest.to_string(), ..Self::default() };
+    /// The first line that has its column's digest, and is no result. Lines with another digest are stale, whatever else they have.
+    pub fn parse(text: &str, digests: &Digests) -> Result<Self> {
+        let mut kept = Self { digests: digests.clone(), ..Self::default() };
         for (at, line) in text.lines().enumerate() {
-            match line.split_once(' ') {
-                Some((found, result)) if found == digest => {
-                    kept.all.push(Outcome::parse(result).with_context(|| format!("line {}", at + 1))?);
-                }
-                _ => kept.stale += 1,
+            let (found, result) = line.split_once(' ').unwrap_or((line, ""));
+            if digests.of(result.split(' ').next().unwrap_or_default()) == Some(found) {
+                kept.all.push(Outcome::parse(result).with_context(|| format!("line {}", at + 1))?);
+            } else {
+                kept.stale += 1;
             }
         }
         Ok(kept)
@@ -121,13 +140,15 @@ impl Kept {
     ///
     /// # Errors
     ///
-    /// It cannot be written.
+    /// It is of no column, or cannot be written.
     pub fn add(&mut self, result: Outcome) -> Result<()> {
-        let path = path()?;
+        let path = path();
+        let digest =
+            self.digests.of(&result.column).with_context(|| format!("no column {}", result.column))?;
         let time = |time: Option<i64>| time.map_or("-".to_string(), |time| time.to_string());
         let line = format!(
             "{} {} {} {} {} {} {} {} {} {} {}\n",
-            self.digest,
+            digest,
             result.column,
             result.row,
             result.number,
@@ -166,22 +187,26 @@ impl Kept {
 }
 
 /// Where the results are.
-pub fn path() -> Result<PathBuf> {
-    Ok(dom0::folder()?.join(FILE))
+fn path() -> PathBuf {
+    paths::workspace().join("docs").join(FILE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn digests(ours: &str, peers: &str) -> Digests {
+        Digests { ours: ours.to_string(), peers: peers.to_string() }
+    }
+
     #[test]
     fn a_result_is_read() -> Result<()> {
-        let kept = Kept::parse("d1 vesper sigterm 2 100 150 - - 7 no other\n", "d1")?;
+        let kept = Kept::parse("d1 vesper sigterm 2 100 150 - - 7 no other\n", &digests("d1", ""))?;
         let [result] = kept.of("vesper", "sigterm")[..] else { panic!("one") };
         assert_eq!((result.t0, result.told, result.knew, result.lost), (100, Some(150), None, 7));
         assert!(!result.cause && !result.recorded && kept.of("vesper", "oom").is_empty());
         for wrong in ["vesper", "vesper oom 1 2 3", "vesper oom 1 x - - - 7 no other"] {
-            assert!(Kept::parse(&format!("d1 {wrong}"), "d1").is_err(), "{wrong}");
+            assert!(Kept::parse(&format!("d1 {wrong}"), &digests("d1", "")).is_err(), "{wrong}");
         }
         Ok(())
     }
@@ -191,10 +216,18 @@ mod tests {
         let text = "vesper sigterm 1 100 150 - - 7 no record\n\
             d1 vesper sigterm 1 100 150 - - 7 no record\n\
             d2 vesper sigterm 1 100 160 - - 7 no record\n\
-            d1 from before a column was added\n";
-        let kept = Kept::parse(text, "d2")?;
+            d1 from before a column was added\n\n";
+        let kept = Kept::parse(text, &digests("d2", "d1"))?;
         let [result] = kept.of("vesper", "sigterm")[..] else { panic!("one") };
-        assert_eq!((result.told, kept.count(), kept.stale()), (Some(160), 1, 3));
+        assert_eq!((result.told, kept.count(), kept.stale()), (Some(160), 1, 4));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_measured_without_our_code_does_not_hang_on_it() -> Result<()> {
+        let text = "d1 vesper oom 1 100 150 - - 7 no record\np1 heartbeat-1s oom 1 100 - - - 7 no record\n";
+        let kept = Kept::parse(text, &digests("d2", "p1"))?;
+        assert_eq!((kept.of("vesper", "oom").len(), kept.of("heartbeat-1s", "oom").len()), (0, 1));
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use vesper_lab::suite::Xen;
 use vesper_lab::{digest, kernel, paths};
 
 use super::Step;
+use super::kept::Digests;
 use super::rows::Place;
 use crate::bench::dom0;
 use crate::machine::Platform;
@@ -33,6 +34,16 @@ const MEASURED: [&str; 6] = [
     "/lab/scenarios/lib.sh",
     "/usr/bin/failover",
 ];
+/// The sources in which the columns without VESPER have what their results hang on. Sources, not what is built of them: these
+/// results are to count wherever they were measured.
+const PEERS: [&str; 6] = [
+    "lab/bench/failover.c",
+    "lab/cluster/setup",
+    "lab/cluster/corosync.conf",
+    "lab/guest/freeze",
+    "lab/modules/frozen.c",
+    "lab/scenarios/lib.sh",
+];
 /// For the set-up, and for a repetition with its own, beside what it lasts.
 const SET_UP: Duration = Duration::from_secs(600);
 const EACH: Duration = Duration::from_secs(360);
@@ -45,7 +56,7 @@ pub struct Machines {
     kdump: Lab,
     two_hosts: [Lab; 2],
     /// Of all that a result hangs on: results are comparable if it is the same.
-    pub digest: String,
+    pub digests: Digests,
 }
 
 /// Builds them.
@@ -62,8 +73,14 @@ pub fn provide() -> Result<Machines> {
     let guests = Guests { count: 1, ..one_host.guests.clone() };
     let a = Lab { guests, cable: end(true), ..one_host.clone() };
     let b = Lab { cable: end(false), ..a.clone() };
-    let digest = digest_of(&[&one_host, &kdump], &script("", "NODE"))?;
-    Ok(Machines { one_host, kdump, two_hosts: [a, b], digest })
+    let script = script("", "NODE");
+    let sources = PEERS.map(|source| paths::workspace().join(source));
+    let peers = digest::of_tree(&sources.each_ref().map(PathBuf::as_path))?;
+    let digests = Digests {
+        ours: digest_of(&[&one_host, &kdump], &script)?,
+        peers: digest::of_text(&[&peers, &script]),
+    };
+    Ok(Machines { one_host, kdump, two_hosts: [a, b], digests })
 }
 
 fn compose(guest: Kind, needs: &Needs) -> Result<Lab> {

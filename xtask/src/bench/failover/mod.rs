@@ -47,7 +47,7 @@ pub fn run(options: &Options) -> Result<()> {
     rows.retain(|row| !row.apart || !options.rows.is_empty());
     let columns = chosen(&options.columns, COLUMNS, |column| column.name).context("--columns")?;
     let machines = machine::provide()?;
-    let mut kept = Kept::load(&machines.digest)?;
+    let mut kept = Kept::load(&machines.digests)?;
     if kept.stale() > 0 {
         eprintln!("· {} kept results of other code are left out", kept.stale());
     }
@@ -157,14 +157,19 @@ fn chosen<'a, T>(names: &[String], all: &'a [T], name: impl Fn(&T) -> &str) -> R
 
 #[cfg(test)]
 mod tests {
+    use super::kept::Digests;
     use super::rows::Place;
     use super::*;
+
+    fn none() -> Kept {
+        Kept::parse("", &Digests::default()).expect("nothing is wrong with nothing")
+    }
 
     #[test]
     fn what_is_kept_is_not_planned_again() -> Result<()> {
         let rows: Vec<&Row> = ROWS.iter().take(2).collect();
         let line = format!("now vesper {} 1 10 20 30 40 2 yes record\n", rows[0].name);
-        let kept = Kept::parse(&line, "now")?;
+        let kept = Kept::parse(&line, &Digests { ours: "now".to_string(), ..Digests::default() })?;
         let plan = plan(&[&COLUMNS[2]], &rows, Some(2), &kept);
         let plan: Vec<_> = plan.iter().map(|step| (step.row.name, step.number)).collect();
         assert_eq!(plan, [(rows[1].name, 1), (rows[0].name, 2), (rows[1].name, 2)]);
@@ -172,8 +177,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_run_elsewhere_comes_later() -> Result<()> {
-        let kept = Kept::parse("", "now")?;
+    fn what_is_run_elsewhere_comes_later() {
+        let kept = none();
         let rows = |place| ROWS.iter().filter(move |row| row.place >= place).collect::<Vec<_>>();
         for place in [Place::OneHost, Place::Kdump, Place::TwoHosts] {
             let steps = in_one_place(plan(&[&COLUMNS[2]], &rows(place), Some(2), &kept));
@@ -183,12 +188,11 @@ mod tests {
             );
         }
         assert!(in_one_place(Vec::new()).is_empty());
-        Ok(())
     }
 
     #[test]
     fn what_does_not_count_does_not_end_the_run() -> Result<()> {
-        let mut kept = Kept::parse("", "now")?;
+        let mut kept = none();
         for line in [
             "@refused vesper oom 1: g1 answers",
             "@result vesper oom 1 100 99 - - 7 no record",

@@ -221,6 +221,7 @@ fn with_table(page: &str, table: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::failover::kept::Digests;
 
     const RESULTS: &str = "heartbeat-10s panic-destroy 1 0 - 12000000 13000000 200 no record\n\
         vesper panic-destroy 1 0 40000 600000 1500000 20 yes record\n\
@@ -235,7 +236,7 @@ mod tests {
 
     fn kept() -> Result<Kept> {
         let text: String = RESULTS.lines().map(|line| format!("now {line}\n")).collect();
-        Kept::parse(&text, "now")
+        Kept::parse(&text, &Digests { ours: "now".to_string(), peers: "now".to_string() })
     }
 
     #[test]
