@@ -5,6 +5,9 @@
 VESPER_LIMIT=1
 XL_LIMIT=5
 
+# What runs this machine, where something does.
+: "${VESPER_HYPERVISOR:=/sys/hypervisor/type}"
+
 # Notes of this machine's resources, one file each (see note_resource). The hook `push` reads them.
 NOTES=$HA_RSCTMP/vesper
 NOTE=$NOTES/$OCF_RESOURCE_INSTANCE
@@ -108,6 +111,12 @@ noted() {
 	[ -r "$NOTE" ] || return
 	while read -r key_ value_; do [ "$key_" != "$1" ] || printf '%s\n' "$value_"; done < "$NOTE"
 }
+
+# Whether Xen runs here; without it no guest does.
+under_xen() { grep -qs '^xen$' "$VESPER_HYPERVISOR"; }
+
+# now: seconds, of a clock that nobody sets.
+now() { read -r up_ idle_ < /proc/uptime; echo "${up_%.*}"; }
 
 # in_time: seconds that are left of the action's time limit, with a reserve of a third.
 in_time() { echo $((${OCF_RESKEY_CRM_meta_timeout:-60000} / 1500)); }

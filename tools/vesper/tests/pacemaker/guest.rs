@@ -242,6 +242,78 @@ fn what_is_dead_is_destroyed_and_not_asked() {
     assert_eq!(node.calls(), ["xl destroy 3", "xl create -q /web1.cfg"]);
 }
 
+/// It would run beside the one that Pacemaker starts elsewhere.
+#[test]
+fn a_guest_that_reboots_while_it_is_stopped_does_not_come_back() {
+    for vesperd in ["", "down"] {
+        let node = Node::new();
+        node.fake("web1", "3 -b---- -");
+        node.fake(".xl", "reboots");
+        node.fake(".vesperd", vesperd);
+        assert_eq!(guest(&node, "monitor", &[]).status, 0);
+        assert_eq!(guest(&node, "stop", &[]).status, 0);
+        assert_eq!(node.calls(), ["xl shutdown web1", "xl destroy 4"], "vesperd {vesperd}");
+        assert!(!node.path("fake/web1").exists());
+    }
+    // The stop begins while it is away.
+    let node = Node::new();
+    node.fake("web1", "3 -b---- -");
+    assert_eq!(guest(&node, "monitor", &[]).status, 0);
+    node.no_fake("web1");
+    thread::scope(|scope| {
+        let stop = scope.spawn(|| guest(&node, "stop", &[]));
+        thread::sleep(Duration::from_millis(1500));
+        node.fake("web1", "4 -b---- -");
+        let run = stop.join().unwrap();
+        assert_eq!(run.status, 0, "{run:?}");
+    });
+    assert!(node.calls().contains(&"xl destroy 4".to_string()) && !node.path("fake/web1").exists());
+}
+
+#[test]
+fn a_guest_of_which_nothing_is_known_is_asked_to_shut_down() {
+    let node = Node::new();
+    node.fake("web1", "3 -b---- -");
+    assert_eq!(guest(&node, "monitor", &[]).status, 0);
+    node.fake(".vesperd", "down");
+    node.program("list", "");
+    let xl = node
+        .text("bin/xl")
+        .replace("list)\n", "list) [ -e $FAKE/.asked ] || { touch $FAKE/.asked; exit 1; }\n");
+    node.program("xl", &xl);
+    assert_eq!(guest(&node, "stop", &[]).status, 0);
+    assert_eq!(node.calls(), ["xl shutdown web1"]);
+}
+
+#[test]
+fn what_a_migration_that_broke_off_leaves_goes_with_the_guest() {
+    for (left, there) in [("web1--migratedaway", false), ("web1--incoming", true)] {
+        let node = Node::new();
+        if there {
+            node.fake("web1", "3 -b---- -");
+        }
+        node.fake(left, "4 --p--- -");
+        assert_eq!(guest(&node, "stop", &[]).status, 0);
+        assert_eq!(node.calls().last(), Some(&format!("xl destroy {left}")));
+        node.fake(left, "4 --p--- -");
+        node.fake(".xl", "stuck");
+        assert_eq!(guest(&node, "stop", &[]).status, 1);
+    }
+}
+
+#[test]
+fn without_xen_no_guest_runs() {
+    let node = Node::new();
+    node.file("hypervisor", "", 0o644);
+    node.fake(".vesperd", "down");
+    node.fake(".xl", "fails");
+    for (action, status) in [("monitor", 5), ("start", 5), ("stop", 0)] {
+        let run = guest(&node, action, &[]);
+        assert_eq!(run.status, status, "{action}: {run:?}");
+    }
+    assert_eq!(probe(&node).reason(), "this node was booted without Xen");
+}
+
 #[test]
 fn a_guest_is_migrated() {
     let node = Node::new();
@@ -258,6 +330,10 @@ fn a_guest_is_migrated() {
     node.fake("web1", "7 -b---- -");
     assert_eq!(guest(&node, "migrate_from", &[]).status, 0);
     assert!(node.text("tmp/vesper/vm1").contains("domid 7\n"));
+    // A host that is too busy for it is a reason to leave.
+    node.fake(".because.web1", "starved true");
+    assert_eq!(guest(&node, "migrate_from", &[]).status, 0);
+    assert_eq!(guest(&node, "migrate_to", &to).status, 0);
 }
 
 #[test]
@@ -303,6 +379,14 @@ fn what_is_configured_wrongly_is_named() {
     assert_eq!(guest(&node, "start", &gone).status, 5);
     assert_eq!(guest(&node, "stop", &gone).status, 0);
     assert_eq!(guest(&node, "stop", &[("xmfile", "/nowhere")]).status, 0);
+    // Nobody said its name, but it was seen to run here.
+    node.fake("web1", "3 -b---- -");
+    assert_eq!(guest(&node, "monitor", &[]).status, 0);
+    let gone = [("xmfile", "/nowhere")];
+    assert_eq!(guest(&node, "monitor", &gone).status, 0);
+    node.calls();
+    assert_eq!(guest(&node, "stop", &gone).status, 0);
+    assert_eq!(node.calls(), ["xl shutdown web1"]);
     assert_eq!((node.agent("guest", "promote", &[]).status, node.agent("guest", "", &[]).status), (3, 3));
     let run = node.agent("guest", "meta-data", &[]);
     assert!(

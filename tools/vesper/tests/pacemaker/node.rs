@@ -62,6 +62,7 @@ impl Node {
                 fs::copy(source("tests/ocf-shellfuncs"), heartbeat.join("ocf-shellfuncs")).unwrap();
             }
         }
+        node.file("hypervisor", "xen\n", 0o644);
         node.file("web1.cfg", "# a guest\nname = \"web1\"\nmemory = 256\n", 0o644);
         node
     }
@@ -95,11 +96,12 @@ impl Node {
         let _ = fs::remove_file(self.path("fake").join(name));
     }
 
-    /// What `xl` and other stand-ins were asked for, without `xl list`; then that is forgotten.
+    /// What `xl` and other stand-ins were told to do, without what they were only asked; then that is forgotten.
     pub fn calls(&self) -> Vec<String> {
         let calls = self.text("fake/.calls");
         self.no_fake(".calls");
-        let told = |line: &&str| !line.starts_with("vesper ") && !line.starts_with("xl list");
+        let told =
+            |line: &&str| !["vesper ", "xl list", "xl domid "].iter().any(|asks| line.starts_with(asks));
         calls.lines().filter(told).map(|line| line.replace(self.dir.path().to_str().unwrap(), "")).collect()
     }
 
@@ -108,6 +110,7 @@ impl Node {
         let mut command = Command::new(program);
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap_or_default());
         command.env("PATH", path).env("FAKE", self.path("fake")).env("HA_RSCTMP", self.path("tmp"));
+        command.env("VESPER_HYPERVISOR", self.path("hypervisor"));
         command.env("OCF_ROOT", self.path("ocf")).env_remove("OCF_FUNCTIONS_DIR").env_remove("VESPER_OCF");
         command
     }

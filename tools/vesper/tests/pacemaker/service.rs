@@ -102,7 +102,7 @@ fn a_service_that_was_stopped_begins_where_it_is_preferred() {
     assert_eq!(service(&node, "start", &[]).status, 0);
     assert_eq!(node.calls(), ["stop web1 nginx", "start web1 nginx"]);
     node.fake(".refuses.web1", "");
-    assert_eq!(service(&node, "stop", &[]).status, 1, "it may still run");
+    assert_eq!(service(&node, "stop", &[("CRM_meta_timeout", "1500")]).status, 1, "it may still run");
     node.no_fake(".refuses.web1");
     assert_eq!(service(&node, "stop", &[]).status, 0);
     node.calls();
@@ -112,6 +112,21 @@ fn a_service_that_was_stopped_begins_where_it_is_preferred() {
     let control = node.path("bin/control").display().to_string();
     let reason = format!("nginx cannot be started in any guest: web1: {control} start failed; web2: paused");
     assert_eq!((run.status, run.reason()), (1, reason.as_str()));
+    assert_eq!(service(&node, "monitor", &[]).status, 7);
+}
+
+/// Nobody gets into a guest that is shutting down; it takes the service along.
+#[test]
+fn a_service_that_cannot_be_stopped_is_stopped_when_its_guest_has_ended() {
+    let node = started();
+    node.fake(".refuses.web1", "");
+    std::thread::scope(|scope| {
+        let stop = scope.spawn(|| service(&node, "stop", &[]));
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        node.no_fake("web1");
+        let run = stop.join().unwrap();
+        assert_eq!(run.status, 0, "{run:?}");
+    });
     assert_eq!(service(&node, "monitor", &[]).status, 7);
 }
 
