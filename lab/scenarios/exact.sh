@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Numbered records as fast as the guest can, to a reader that is fast, slow, absent, or killed and started again: what is
-# received and what is lost is what was written; none twice, none torn. 10 million records in all.
+# Numbered records as fast as the guest can, to a reader that is fast, slow, absent, or killed and started again, and to one whose daemon reads its
+# configuration anew all the while: what is received and what is lost is what was written; none twice, none torn. 11 million records in all.
 #: limit=900 alone memory=256
 total=0
 # check FILE: the line of count-numbers, against the guest's own count.
@@ -80,5 +80,26 @@ expect_status 0 vesper rmmod 1 vesper_numbers
 wait $reader
 check /tmp/again "again"
 expect_equal "before it, received, missing and lost at the end" $((first + received + missing + all - next)) 2000000
+note "the configuration is read anew all the while"
+begin 1000000 run=0
+follow /tmp/reloaded
+rule() { printf '[[rule]]\nguests = ["%s"]\nprobes = ["panic"]\n' $1 > /etc/vesper/vesper.toml; }
+while :; do rule a; kill -HUP $(daemon); usleep 100000; rule b; kill -HUP $(daemon); usleep 100000; done &
+reloading=$!
+guest 1 'echo 1 > /sys/module/vesper_numbers/parameters/run'
+wait_for 300 "1 million records" finished
+sleep 1
+kill $reloading
+all=$(written)
+no_room=$(refused)
+expect_status 0 vesper rmmod 1 vesper_numbers
+followed
+check /tmp/reloaded "reloaded"
+reloads=$(grep -c 'configuration.* anew' /var/log/vesperd.log)
+[ $reloads -ge 5 ] || fail "the configuration was read anew $reloads times"
+note "$reloads times"
+expect_equal "received, and refused for want of room" $((received + no_room)) 1000000
+expect_equal "received, missing and lost at the end" $((received + missing + all - next)) 1000000
+rm /etc/vesper/vesper.toml
 note "$total records received"
 check_works 1
