@@ -83,7 +83,7 @@ pub fn provide() -> Result<Cluster> {
     }
     let inside = |name: &str| format!("/lab/cluster/{name}");
     let workspace = paths::workspace();
-    let mut added: Vec<_> = ["setup", "corosync.conf"]
+    let mut added: Vec<_> = ["setup", "corosync.conf", "two-hosts-corosync.conf"]
         .map(|name| Added { from: workspace.join("lab/cluster").join(name), to: inside(name) })
         .into();
     added.extend(

@@ -19,6 +19,7 @@
 //! | [`cpio`], [`image`], [`guest`] | archives in the kernel's initramfs format; dom0's image; the guests' image |
 //! | [`fresh_guest`] | a Debian guest on a disk, installed from our packages |
 //! | [`qemu`], [`session`] | one boot and its two lines; what is asked of a boot and what came of it |
+//! | [`two_hosts`] | two machines with a cable between them |
 //! | [`scenario`] | scenario files, which of them share a boot, results |
 //! | [`tools`] | `vesper` and `vesperd` as static programs |
 //! | [`paths`], [`progress`], [`command`], [`digest`] | where things live; what the user sees; host commands; cache keys |
@@ -41,4 +42,5 @@ pub mod scenario;
 pub mod session;
 pub mod suite;
 pub mod tools;
+pub mod two_hosts;
 pub mod unpack;

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -14,12 +15,16 @@ use crate::paths;
 use crate::qemu::Event;
 use crate::session::{self, Added, Lab};
 use crate::suite::Xen;
+use crate::two_hosts;
 
 /// What a scenario says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Needs {
     /// `guests=N`
     pub guests: u32,
+    /// `hosts=2`: two machines with a cable between them, on both of which the scenario is run at a time, with `$NODE` a and b; it is what comes of it on a.
+    /// Goes with `alone`.
+    pub hosts: u32,
     /// `vcpus=N` of each guest.
     pub vcpus: u32,
     /// `memory=MIB` of each guest.
@@ -54,6 +59,7 @@ impl Default for Needs {
     fn default() -> Self {
         Self {
             guests: 1,
+            hosts: 1,
             vcpus: 1,
             memory: 192,
             frontend: true,
@@ -79,6 +85,7 @@ impl Needs {
         for word in text.lines().filter_map(|line| line.strip_prefix("#:")).flat_map(str::split_whitespace) {
             match word.split_once('=').unwrap_or((word, "")) {
                 ("guests", value) => needs.guests = value.parse().with_context(|| word.to_string())?,
+                ("hosts", "2") => needs.hosts = 2,
                 ("vcpus", value) => needs.vcpus = value.parse().with_context(|| word.to_string())?,
                 ("memory", value) => needs.memory = value.parse().with_context(|| word.to_string())?,
                 ("limit", value) => needs.limit = value.parse().with_context(|| word.to_string())?,
@@ -203,7 +210,9 @@ fn boot(batch: &[Scenario], lab: &Lab, last: bool, report: &mut dyn FnMut(&Verdi
     let mut done = Vec::new();
     let mut current: Option<(String, Instant)> = None;
     let mut output = Vec::new();
-    let outcome = session::run(&lab, &script, limit, &mut |event| match event {
+    // Of the other host, if there are two.
+    let others = Mutex::new(Vec::new());
+    let mut sink = |event| match event {
         Event::Output(bytes) => output.extend(bytes),
         Event::Mark(mark) => match *mark.split(' ').collect::<Vec<_>>() {
             ["begin", name] => {
@@ -212,18 +221,38 @@ fn boot(batch: &[Scenario], lab: &Lab, last: bool, report: &mut dyn FnMut(&Verdi
             }
             ["end", name, status] => {
                 let took = current.take().map_or(Duration::ZERO, |(_, since)| since.elapsed());
-                let said = String::from_utf8_lossy(&std::mem::take(&mut output)).into_owned();
+                let mut said = String::from_utf8_lossy(&std::mem::take(&mut output)).into_owned();
+                said.push_str(&said_by(&others));
                 report(&Verdict { name: name.to_string(), ok: status == "0", took, output: said });
                 done.push(name.to_string());
             }
             _ => {}
         },
         Event::End => {}
-    });
+    };
+    let run = |lab: &Lab, node: &str, sink: &mut dyn FnMut(Event)| {
+        session::run(lab, &format!("export NODE={node}\n{script}"), limit, sink).map(drop)
+    };
+    let outcome = if batch.iter().all(|scenario| scenario.needs.hosts == 1) {
+        run(&lab, "dom0", &mut sink)
+    } else {
+        two_hosts::run(
+            &two_hosts::pair(&lab, &paths::lab().join("cable")),
+            |a| run(a, "a", &mut sink),
+            |b| {
+                let mut keep = |event| {
+                    if let Event::Output(bytes) = event {
+                        others.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
+                    }
+                };
+                run(b, "b", &mut keep)
+            },
+        )
+    };
     if let Err(error) = outcome {
         // The machine went away: in the middle of a scenario that is its failure, before the first one it would
         // happen to all of them again.
-        let said = format!("{}\n{error:#}", String::from_utf8_lossy(&output));
+        let said = format!("{}\n{error:#}{}", String::from_utf8_lossy(&output), said_by(&others));
         let failed: Vec<String> = match current {
             Some((name, _)) => vec![name],
             None if done.is_empty() && last => batch.iter().map(|s| s.name.clone()).collect(),
@@ -241,17 +270,24 @@ fn boot(batch: &[Scenario], lab: &Lab, last: bool, report: &mut dyn FnMut(&Verdi
     done
 }
 
+/// What the other host has said until now.
+fn said_by(others: &Mutex<Vec<u8>>) -> String {
+    let said = others.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.is_empty() { String::new() } else { format!("-- on b:\n{}", String::from_utf8_lossy(&said)) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn needs_are_read() -> Result<()> {
-        let needs = Needs::parse("# text\n#: guests=4 vcpus=2 core\n#: alone limit=30 guest=pvh\n")?;
+        let needs = Needs::parse("# text\n#: guests=4 hosts=2 vcpus=2 core\n#: alone limit=30 guest=pvh\n")?;
         assert_eq!(
             needs,
             Needs {
                 guests: 4,
+                hosts: 2,
                 vcpus: 2,
                 core: true,
                 alone: true,

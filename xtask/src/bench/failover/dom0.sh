@@ -62,43 +62,11 @@ END_OF_FILE
   client=$!
 }
 
-# The cable to the other host, over which also requests go to the guest there.
+# Over the cable to the other host also requests go to the guest there.
 prepare_cable() {
-  ip addr add 10.0.7.$mine/24 dev eth0 && ip link set eth0 up || fail "the network card"
   # When the address leads to no guest of a, it leads to b: also when g1's end of its link went away with g1.
   [ $NODE = b ] || { ip route add 10.0.2.0/24 via 10.0.7.2 && ip route add $SERVICE/32 via 10.0.7.2 metric 100; } || fail "the way to b"
   echo 1 > /proc/sys/net/ipv4/ip_forward
-  cat > /lab/cluster/corosync.conf << 'END_OF_FILE'
-totem {
-  version: 2
-  cluster_name: lab
-  transport: knet
-  crypto_cipher: none
-  crypto_hash: none
-  token: 10000
-}
-nodelist {
-  node {
-    ring0_addr: 10.0.7.1
-    name: a
-    nodeid: 1
-  }
-  node {
-    ring0_addr: 10.0.7.2
-    name: b
-    nodeid: 2
-  }
-}
-quorum {
-  provider: corosync_votequorum
-  two_node: 1
-  wait_for_all: 0
-}
-logging {
-  to_syslog: no
-  to_stderr: yes
-}
-END_OF_FILE
 }
 online() { in_cluster crm_mon -1 | grep -q "Online: .* $1 "; }
 
@@ -402,7 +370,7 @@ fi
 # As both hosts call theirs.
 ! two_hosts || ln -s g$mine.cfg /etc/xen/vm.cfg
 for n in $mine; do sed -i 's/^on_crash = .*/on_crash = "destroy"/' /etc/xen/g$n.cfg; done
-/lab/cluster/setup agents || fail "the disk"
+NODE=$NODE /lab/cluster/setup agents || fail "the disk"
 prepare_node
 if two_hosts; then prepare_cable; fi
 # b is in the cluster when it is ready.

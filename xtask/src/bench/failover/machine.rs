@@ -2,18 +2,18 @@
 //! The machine: the lab's, with the disk that has Pacemaker on it, a network between dom0 and its two guests, and the programs
 //! of the experiment.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vesper_lab::guest::{Guests, Kind};
-use vesper_lab::qemu::{Cable, Event};
+use vesper_lab::qemu::Event;
 use vesper_lab::scenario::Needs;
 use vesper_lab::session::{self, Added, Lab};
 use vesper_lab::suite::Xen;
-use vesper_lab::{digest, kernel, paths};
+use vesper_lab::{digest, kernel, paths, two_hosts};
 
 use super::Step;
 use super::kept::Digests;
@@ -36,10 +36,11 @@ const MEASURED: [&str; 6] = [
 ];
 /// The sources in which the columns without VESPER have what their results hang on. Sources, not what is built of them: these
 /// results are to count wherever they were measured.
-const PEERS: [&str; 6] = [
+const PEERS: [&str; 7] = [
     "lab/bench/failover.c",
     "lab/cluster/setup",
     "lab/cluster/corosync.conf",
+    "lab/cluster/two-hosts-corosync.conf",
     "lab/guest/freeze",
     "lab/modules/frozen.c",
     "lab/scenarios/lib.sh",
@@ -47,8 +48,6 @@ const PEERS: [&str; 6] = [
 /// For the set-up, and for a repetition with its own, beside what it lasts.
 const SET_UP: Duration = Duration::from_secs(600);
 const EACH: Duration = Duration::from_secs(360);
-/// For QEMU to start.
-const START: Duration = Duration::from_secs(60);
 
 /// The machines, built, before one is booted.
 pub struct Machines {
@@ -68,11 +67,8 @@ pub fn provide() -> Result<Machines> {
     let one_host = compose(Kind::Pv, &Needs { guests: 2, ..Needs::default() })?;
     let kdump =
         compose(Kind::Pvh, &Needs { guests: 2, memory: 512, crash_kernel: true, ..Needs::default() })?;
-    let socket = dom0::folder()?.join("failover.cable");
-    let end = |makes| Some(Cable { socket: socket.clone(), makes });
-    let guests = Guests { count: 1, ..one_host.guests.clone() };
-    let a = Lab { guests, cable: end(true), ..one_host.clone() };
-    let b = Lab { cable: end(false), ..a.clone() };
+    let each = Lab { guests: Guests { count: 1, ..one_host.guests.clone() }, ..one_host.clone() };
+    let two_hosts = two_hosts::pair(&each, &dom0::folder()?.join("failover.cable"));
     let script = script("", "NODE");
     let sources = PEERS.map(|source| paths::workspace().join(source));
     let peers = digest::of_tree(&sources.each_ref().map(PathBuf::as_path))?;
@@ -80,7 +76,7 @@ pub fn provide() -> Result<Machines> {
         ours: digest_of(&[&one_host, &kdump], &script)?,
         peers: digest::of_text(&[&peers, &script]),
     };
-    Ok(Machines { one_host, kdump, two_hosts: [a, b], digests })
+    Ok(Machines { one_host, kdump, two_hosts, digests })
 }
 
 fn compose(guest: Kind, needs: &Needs) -> Result<Lab> {
@@ -123,37 +119,18 @@ pub fn run(machines: &Machines, plan: &[Step<'_>], sink: &mut dyn FnMut(&str) ->
     let lines: String = plan.iter().map(line).collect();
     let each = |step: &Step<'_>| EACH + Duration::from_secs(step.row.limit.into());
     let limit = SET_UP + plan.iter().map(each).sum::<Duration>();
-    let Machines { one_host, kdump, two_hosts: [a, b], .. } = machines;
+    let Machines { one_host, kdump, two_hosts, .. } = machines;
     match plan.first().map(|step| step.row.place) {
         None => Ok(()),
         Some(Place::OneHost) => boot(one_host, &script(&lines, "dom0"), limit, "failover.log", sink),
         Some(Place::Kdump) => boot(kdump, &script(&lines, "dom0"), limit, "failover.log", sink),
-        Some(Place::TwoHosts) => std::thread::scope(|scope| {
-            let _ = fs::remove_file(&a.cable.as_ref().context("a has a cable")?.socket);
+        Some(Place::TwoHosts) => two_hosts::run(
+            two_hosts,
+            |a| boot(a, &script(&lines, "a"), limit, "failover.log", sink),
             // It ends when a is gone.
-            let other = scope.spawn(|| {
-                wait_for(b.cable.as_ref())?;
-                boot(b, &script("", "b"), limit, "failover.b.log", &mut |_| Ok(()))
-            });
-            let came = boot(a, &script(&lines, "a"), limit, "failover.log", sink);
-            let others = other.join().expect("it does not panic").context("the other host");
-            match (came, others) {
-                (Err(came), Err(others)) => Err(came.context(format!("{others:#}"))),
-                (came, others) => came.and(others),
-            }
-        }),
+            |b| boot(b, &script("", "b"), limit, "failover.b.log", &mut |_| Ok(())),
+        ),
     }
-}
-
-/// Until the machine that makes the cable is there.
-fn wait_for(cable: Option<&Cable>) -> Result<()> {
-    let socket = &cable.context("b has a cable")?.socket;
-    let until = Instant::now() + START;
-    while !socket.exists() {
-        ensure!(Instant::now() < until, "{}: the first machine did not start", socket.display());
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    Ok(())
 }
 
 fn boot(
