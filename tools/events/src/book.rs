@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! All guests: who is meant, serial numbers, and what is due.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -14,8 +17,6 @@ pub use crate::guest::Told;
 
 /// How long a guest that is gone is remembered: what was saved of it is told by then.
 const GONE_NS: u64 = 60_000_000_000;
-/// Guests of a predecessor's that are remembered until they are seen again.
-const RESTORED_MAX: usize = 1024;
 
 /// The faults of all guests. `now_ns` is always the real-time clock.
 #[derive(Debug)]
@@ -38,9 +39,7 @@ impl Book {
             let guest = GuestRef { domid: place.domid, name: String::new(), uuid: place.uuid.clone() };
             let (export, cpu, seq) = (place.export, place.cpu, place.seq);
             let source = Source { channel: String::new(), export, cpu, seq, last_words: false };
-            if let Some(guest) = book.restored(Who::new(guest, place.boot_id.clone()), now_ns) {
-                guest.has_read(&source);
-            }
+            book.restored(Who::new(guest, place.boot_id.clone()), now_ns).has_read(&source);
         }
         after.iter().for_each(|event| book.restore(event, now_ns));
         book
@@ -48,21 +47,17 @@ impl Book {
 
     fn restore(&mut self, event: &Event, now_ns: u64) {
         let who = Who::new(event.guest.clone(), event.boot_id.clone());
-        if let Some(guest) = self.restored(who, now_ns) {
-            guest.restore(event.clone());
-        }
+        self.restored(who, now_ns).restore(event.clone());
     }
 
-    fn restored(&mut self, who: Who, now_ns: u64) -> Option<&mut Guest> {
+    /// One of a predecessor's. There is no limit to them but the journal's: those of today are the last that come.
+    fn restored(&mut self, who: Who, now_ns: u64) -> &mut Guest {
         let key = (who.guest.domid, who.guest.uuid.clone());
-        if self.guests.len() >= RESTORED_MAX && !self.guests.contains_key(&key) {
-            return None;
-        }
         let guest = self.guests.entry(key).or_insert_with(|| Guest::new(who.clone()));
         guest.is(&who);
         // Unless it is seen again.
         guest.forget_at = Some(now_ns + GONE_NS);
-        Some(guest)
+        guest
     }
 
     /// A guest is there, or is another boot of itself.
