@@ -127,10 +127,13 @@ impl Kept {
                 self.next = self.next.max(event.serial + 1);
                 newest.insert(event.fault, *event);
             }
+            // Of an event that could not be written, this may be all that says that its number was given out.
             Entry::Hook { fault, hook, .. } => {
+                self.next = self.next.max(fault + 1);
                 self.acted.entry(fault).or_default().hooks.insert(hook);
             }
             Entry::Acted { fault, kind } => {
+                self.next = self.next.max(fault + 1);
                 self.acted.entry(fault).or_default().kinds.insert(kind);
             }
             Entry::Unknown => {}

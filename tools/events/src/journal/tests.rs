@@ -48,6 +48,23 @@ fn what_was_written_is_there_again_and_what_was_not_acted_on_is_pending() {
     assert!(kept.acted[&2].hooks.contains("10-x"));
 }
 
+/// The line of the event itself may be the one that did not fit on a full disk.
+#[test]
+fn what_was_acted_on_is_no_new_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(dir.path(), LIMIT_MIN, None).unwrap();
+    write(&mut journal, &event(1, Kind::GuestOops));
+    journal.append(&Entry::Hook { fault: 5, hook: "10-x".into(), outcome: "ok".into() }).unwrap();
+    let (_, kept) = Journal::open(dir.path(), LIMIT_MIN, None).unwrap();
+    assert_eq!(kept.next, 6, "a hook has run");
+    journal.append(&Entry::Acted { fault: 7, kind: Kind::GuestPanic }).unwrap();
+    let (mut journal, kept) = Journal::open(dir.path(), LIMIT_MIN, None).unwrap();
+    assert_eq!(kept.next, 8, "all was done");
+    write(&mut journal, &event(kept.next, Kind::GuestPanic));
+    let (_, kept) = Journal::open(dir.path(), LIMIT_MIN, None).unwrap();
+    assert_eq!(kept.pending().map(|event| event.serial).collect::<Vec<_>>(), [1, 8]);
+}
+
 /// Whatever the last line was cut to when the daemon died: nothing before it is lost, and what follows can be read.
 #[test]
 fn a_torn_last_line_costs_that_line() {
