@@ -97,6 +97,25 @@ fn a_line_that_was_changed_is_passed_over() {
     assert_eq!((serials(&kept), kept.damaged), (vec![1, 3], 1));
 }
 
+/// Whatever is in it: what comes before and behind it is there, and what is written next can be read.
+#[test]
+fn a_line_without_end_costs_that_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(dir.path(), LIMIT_MIN, None).unwrap();
+    write(&mut journal, &event(1, Kind::GuestOops));
+    let long = vec![b'x'; 3 * LIMIT_MIN as usize + 7];
+    let ended = [&long[..], b"\n"].concat();
+    for (line, serial) in [(&ended, 2), (&ended, 3), (&long, 4)] {
+        let mut file = File::options().append(true).open(&journal.path).unwrap();
+        file.write_all(line).unwrap();
+        let (mut journal, kept) = Journal::open(dir.path(), LIMIT_MIN, None).unwrap();
+        assert_eq!((serials(&kept), kept.damaged), ((1..serial).collect(), serial - 1));
+        write(&mut journal, &event(serial, Kind::GuestOops));
+    }
+    let (_, kept) = Journal::open(dir.path(), LIMIT_MIN, None).unwrap();
+    assert_eq!((serials(&kept), kept.damaged), (vec![1, 2, 3, 4], 2));
+}
+
 #[test]
 fn the_oldest_go_and_the_serials_stay() {
     let dir = tempfile::tempdir().unwrap();
