@@ -10,7 +10,7 @@ use std::path::Path;
 use vesper_api::GuestRef;
 
 use crate::guest::{Guest, Serials};
-use crate::journal::{Kept, Place};
+use crate::journal::{Kept, Places};
 use crate::{Event, Report, Source, Who};
 
 pub use crate::guest::Told;
@@ -35,11 +35,12 @@ impl Book {
         let (before, after) =
             kept.events.split_at(kept.events.partition_point(|e| e.serial < kept.places_at));
         before.iter().for_each(|event| book.restore(event, now_ns));
-        for place in &kept.places {
-            let guest = GuestRef { domid: place.domid, name: String::new(), uuid: place.uuid.clone() };
-            let (export, cpu, seq) = (place.export, place.cpu, place.seq);
-            let source = Source { channel: String::new(), export, cpu, seq, last_words: false };
-            book.restored(Who::new(guest, place.boot_id.clone()), now_ns).has_read(&source);
+        for Places { domid, uuid, boot_id, read } in &kept.places {
+            let guest = GuestRef { domid: *domid, name: String::new(), uuid: uuid.clone() };
+            let guest = book.restored(Who::new(guest, boot_id.clone()), now_ns);
+            for &(export, cpu, seq) in read {
+                guest.has_read(&Source { channel: String::new(), export, cpu, seq, last_words: false });
+            }
         }
         after.iter().for_each(|event| book.restore(event, now_ns));
         book
@@ -120,19 +121,14 @@ impl Book {
     }
 
     /// What a successor must know beside the events.
-    pub fn kept(&self) -> (u64, Vec<Place>) {
-        let places = self.guests.iter().flat_map(|((domid, uuid), guest)| {
-            let boot_id = guest.boot_id().map(str::to_owned);
-            guest.places().map(move |(export, cpu, seq)| Place {
-                domid: *domid,
-                uuid: uuid.clone(),
-                boot_id: boot_id.clone(),
-                export,
-                cpu,
-                seq,
-            })
+    pub fn kept(&self) -> (u64, Vec<Places>) {
+        let places = self.guests.iter().map(|((domid, uuid), guest)| Places {
+            domid: *domid,
+            uuid: uuid.clone(),
+            boot_id: guest.boot_id().map(str::to_owned),
+            read: guest.places().collect(),
         });
-        (self.serials.0, places.collect())
+        (self.serials.0, places.filter(|places| !places.read.is_empty()).collect())
     }
 
     fn guest(&mut self, who: &Who) -> &mut Guest {

@@ -78,8 +78,13 @@ impl Files {
         Ok(())
     }
 
+    /// The file whose first serial this is.
+    pub(super) fn path(&self, next: u64) -> PathBuf {
+        self.dir.join(format!("{next:020}.log"))
+    }
+
     fn create(&self, next: u64) -> io::Result<(PathBuf, File)> {
-        let path = self.dir.join(format!("{next:020}.log"));
+        let path = self.path(next);
         let made = (|| {
             let file = OpenOptions::new().append(true).create(true).mode(0o640).open(&path)?;
             chown(&path, None, self.group.map(Gid::from_raw))?;

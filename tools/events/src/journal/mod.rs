@@ -29,11 +29,13 @@ const FILES: u64 = 8;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "kebab-case")]
 pub enum Entry {
-    /// The first line of a file: what must be known although earlier files are gone.
+    /// A file begins with a line of these for each guest: they must be known although earlier files are gone.
+    Places(Places),
+    /// All of the places were written.
     Begin {
         /// The next serial.
         next: u64,
-        /// Records that were looked at.
+        /// Where an earlier version had the places.
         places: Vec<Place>,
     },
     /// An event is told.
@@ -59,9 +61,9 @@ pub enum Entry {
     Unknown,
 }
 
-/// The record of a buffer that was looked at last.
+/// The records of a guest that were looked at last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct Places {
     /// The guest's domain.
     pub domid: u16,
     /// The guest.
@@ -69,13 +71,25 @@ pub struct Place {
     /// Its boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
-    /// The channel.
-    pub export: u32,
-    /// The buffer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<u16>,
-    /// The record's sequence number.
-    pub seq: u64,
+    /// Of each buffer: the channel, the buffer's CPU, the record's sequence number.
+    pub read: Vec<(u32, Option<u16>, u64)>,
+}
+
+/// The same of one buffer, as an earlier version wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    domid: u16,
+    uuid: String,
+    boot_id: Option<String>,
+    export: u32,
+    cpu: Option<u16>,
+    seq: u64,
+}
+
+impl From<Place> for Places {
+    fn from(Place { domid, uuid, boot_id, export, cpu, seq }: Place) -> Self {
+        Self { domid, uuid, boot_id, read: vec![(export, cpu, seq)] }
+    }
 }
 
 /// What was done about a fault.
@@ -95,7 +109,7 @@ pub struct Kept {
     /// What was done, by fault.
     pub acted: BTreeMap<u64, Acted>,
     /// Records that were looked at, when the next serial was [`Kept::places_at`].
-    pub places: Vec<Place>,
+    pub places: Vec<Places>,
     /// See [`Kept::places`].
     pub places_at: u64,
     /// The next serial.
@@ -117,11 +131,13 @@ impl Kept {
         })
     }
 
-    fn take(&mut self, entry: Entry, newest: &mut BTreeMap<u64, Event>) {
+    fn take(&mut self, entry: Entry, newest: &mut BTreeMap<u64, Event>, beginning: &mut Vec<Places>) {
         match entry {
+            Entry::Places(places) => beginning.push(places),
             Entry::Begin { next, places } => {
                 self.next = self.next.max(next);
-                (self.places, self.places_at) = (places, next);
+                beginning.extend(places.into_iter().map(Places::from));
+                (self.places, self.places_at) = (std::mem::take(beginning), next);
             }
             Entry::Event(event) => {
                 self.next = self.next.max(event.serial + 1);
@@ -150,6 +166,8 @@ pub struct Journal {
     path: PathBuf,
     /// Bytes of whole lines in it.
     bytes: u64,
+    /// How many of them are its beginning, however much guests make of that.
+    beginning: u64,
     unsynced: bool,
 }
 
@@ -162,7 +180,9 @@ impl Journal {
         let mut files = Files::open(dir, group)?;
         let (mut kept, mut newest) = (Kept::nothing(), BTreeMap::new());
         for (path, _) in files.all() {
-            let read = line::read(path, |entry| kept.take(entry, &mut newest))?;
+            // Of a daemon that died while it wrote them, they are not all there.
+            let mut beginning = Vec::new();
+            let read = line::read(path, |entry| kept.take(entry, &mut newest, &mut beginning))?;
             kept.damaged += read.damaged;
         }
         kept.events = newest.into_values().collect();
@@ -170,7 +190,7 @@ impl Journal {
         let faults: BTreeSet<u64> = kept.events.iter().map(|event| event.fault).collect();
         kept.acted.retain(|fault, _| faults.contains(fault));
         let (path, file, bytes) = files.last()?;
-        let mut journal = Self { files, limit, file, path, bytes, unsynced: false };
+        let mut journal = Self { files, limit, file, path, bytes, beginning: 0, unsynced: false };
         if bytes == 0 {
             journal.append(&Entry::Begin { next: kept.next, places: Vec::new() })?;
         }
@@ -206,18 +226,23 @@ impl Journal {
 
     /// Whether it is time for [`Journal::begin`].
     pub fn is_long(&self) -> bool {
-        self.bytes >= self.limit / FILES
+        self.bytes - self.beginning >= self.limit / FILES
     }
 
-    /// Goes on in a new file, and removes the oldest ones until there are no more bytes than the limit.
+    /// Goes on in a new file, and removes the oldest ones until there are no more bytes than the limit. Without an event
+    /// since the last time it is the same file: its name is the next serial.
     ///
     /// # Errors
-    /// Of the file system, with the path; the old file is gone on with then.
-    pub fn begin(&mut self, next: u64, places: Vec<Place>) -> io::Result<()> {
+    /// Of the file system, with the path; what is written next is read all the same.
+    pub fn begin(&mut self, next: u64, places: Vec<Places>) -> io::Result<()> {
         self.sync()?;
-        let (path, file) = self.files.begin(next, self.bytes)?;
-        (self.path, self.file, self.bytes) = (path, file, 0);
-        self.append(&Entry::Begin { next, places })?;
-        self.files.make_room(self.limit - self.limit / FILES)
+        if self.path != self.files.path(next) {
+            let (path, file) = self.files.begin(next, self.bytes)?;
+            (self.path, self.file, self.bytes, self.beginning) = (path, file, 0, 0);
+        }
+        places.into_iter().try_for_each(|places| self.append(&Entry::Places(places)))?;
+        self.append(&Entry::Begin { next, places: Vec::new() })?;
+        self.beginning = self.bytes;
+        self.files.make_room((self.limit - self.limit / FILES).saturating_sub(self.beginning))
     }
 }
