@@ -116,12 +116,43 @@ pub struct Kept {
     pub next: u64,
     /// Lines that could not be read.
     pub damaged: u64,
+    /// Files that could not be read to their end, and why.
+    pub unreadable: Vec<String>,
 }
 
 impl Kept {
-    /// Nothing: no journal can be had.
+    /// Nothing: there is no journal.
     pub fn nothing() -> Self {
         Self { next: 1, ..Self::default() }
+    }
+
+    /// Reads what is in a directory, of which something may be unreadable.
+    pub fn read(dir: &Path) -> Self {
+        let (mut kept, mut newest) = (Self::nothing(), BTreeMap::new());
+        let files = files::all(dir).unwrap_or_else(|error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                kept.unreadable.push(error.to_string());
+            }
+            Vec::new()
+        });
+        for (path, bytes) in &files {
+            // Of a daemon that died while it wrote them, they are not all there.
+            let mut beginning = Vec::new();
+            match line::read(path, |entry| kept.take(entry, &mut newest, &mut beginning)) {
+                Ok(read) => kept.damaged += read.damaged,
+                Err(error) => {
+                    kept.unreadable.push(error.to_string());
+                    // No serial that may be in it is given out again; it has fewer of them than bytes.
+                    let first = files::first(path).unwrap_or_default();
+                    kept.next = kept.next.max(first.saturating_add(bytes + 1));
+                }
+            }
+        }
+        kept.events = newest.into_values().collect();
+        kept.events.sort_by_key(|event| event.serial);
+        let faults: BTreeSet<u64> = kept.events.iter().map(|event| event.fault).collect();
+        kept.acted.retain(|fault, _| faults.contains(fault));
+        kept
     }
 
     /// Events about which not all was done, oldest first.
@@ -172,29 +203,15 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the files in a directory, which is made if it is missing, and reads them. Members of `group` may read them.
+    /// Opens the files in a directory, which is made if it is missing, to go on behind what [`Kept::read`] reads. Members of
+    /// `group` may read them.
     ///
     /// # Errors
     /// Of the file system, with the path.
-    pub fn open(dir: &Path, limit: u64, group: Option<u32>) -> io::Result<(Self, Kept)> {
+    pub fn open(dir: &Path, limit: u64, group: Option<u32>, next: u64) -> io::Result<Self> {
         let mut files = Files::open(dir, group)?;
-        let (mut kept, mut newest) = (Kept::nothing(), BTreeMap::new());
-        for (path, _) in files.all() {
-            // Of a daemon that died while it wrote them, they are not all there.
-            let mut beginning = Vec::new();
-            let read = line::read(path, |entry| kept.take(entry, &mut newest, &mut beginning))?;
-            kept.damaged += read.damaged;
-        }
-        kept.events = newest.into_values().collect();
-        kept.events.sort_by_key(|event| event.serial);
-        let faults: BTreeSet<u64> = kept.events.iter().map(|event| event.fault).collect();
-        kept.acted.retain(|fault, _| faults.contains(fault));
-        let (path, file, bytes) = files.last()?;
-        let mut journal = Self { files, limit, file, path, bytes, beginning: 0, unsynced: false };
-        if bytes == 0 {
-            journal.append(&Entry::Begin { next: kept.next, places: Vec::new() })?;
-        }
-        Ok((journal, kept))
+        let (path, file, bytes) = files.last(next)?;
+        Ok(Self { files, limit, file, path, bytes, beginning: 0, unsynced: false })
     }
 
     /// Adds a line. It is safe only after [`Journal::sync`].

@@ -11,6 +11,7 @@ use vesper_events::{Book, Entry};
 use super::Place;
 
 pub(super) struct Keeper {
+    place: Place,
     journal: Option<Journal>,
     limit: LogLimit,
     /// The last line could not be written.
@@ -18,31 +19,47 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Opens the journal, and reads it.
+    /// Reads the journal, and opens it. What was kept is not lost where nothing can be added to it.
     pub(super) fn open(place: &Place) -> (Self, Kept) {
-        let opened = Journal::open(&place.dir, place.limit, place.group);
-        let (journal, kept) = match opened {
-            Ok((journal, kept)) => (Some(journal), kept),
-            Err(error) => {
-                log::error!("there is no journal of events, they do not survive a restart: {error}");
-                (None, Kept::nothing())
-            }
-        };
+        let kept = Kept::read(&place.dir);
         if kept.damaged > 0 {
             log::warn!("{} lines of the journal of events cannot be read and are left out", kept.damaged);
         }
-        (Self { journal, limit: LogLimit::default(), failing: false }, kept)
+        for error in &kept.unreadable {
+            log::error!("some of the journal of events cannot be read and is left out: {error}");
+        }
+        let (journal, limit) = (None, LogLimit::default());
+        let mut keeper = Self { place: place.clone(), journal, limit, failing: false };
+        let opened = open(place, kept.next).map(|journal| keeper.journal = Some(journal));
+        keeper.say(opened);
+        (keeper, kept)
     }
 
     /// Writes lines.
     pub(super) fn write(&mut self, entries: &[Entry], book: &Book) {
-        let Some(journal) = &mut self.journal else { return };
-        let mut written = entries.iter().try_for_each(|entry| journal.append(entry));
-        if written.is_ok() && journal.is_long() {
-            let (next, places) = book.kept();
-            written = journal.begin(next, places);
+        if !entries.is_empty() {
+            let written = self.add(entries, book);
+            self.say(written);
         }
-        self.say(written);
+    }
+
+    fn add(&mut self, entries: &[Entry], book: &Book) -> io::Result<()> {
+        let journal = match &mut self.journal {
+            Some(journal) => journal,
+            // There may be one by now. Nor is done again what was told, and looked at, without it.
+            none => {
+                let (next, places) = book.kept();
+                let journal = none.insert(open(&self.place, next)?);
+                journal.begin(next, places)?;
+                journal
+            }
+        };
+        entries.iter().try_for_each(|entry| journal.append(entry))?;
+        if journal.is_long() {
+            let (next, places) = book.kept();
+            journal.begin(next, places)?;
+        }
+        Ok(())
     }
 
     /// Sees to it that they are on disk.
@@ -67,4 +84,8 @@ impl Keeper {
             }
         }
     }
+}
+
+fn open(place: &Place, next: u64) -> io::Result<Journal> {
+    Journal::open(&place.dir, place.limit, place.group, next)
 }
