@@ -64,9 +64,9 @@ impl Keeper {
 
     /// Sees to it that they are on disk.
     pub(super) fn sync(&mut self) {
-        if let Some(journal) = &mut self.journal {
-            let synced = journal.sync();
-            self.say(synced);
+        // That all that was written is on disk says nothing of what could not be written.
+        if let Some(Err(error)) = self.journal.as_mut().map(Journal::sync) {
+            self.say(Err(error));
         }
     }
 
@@ -88,4 +88,37 @@ impl Keeper {
 
 fn open(place: &Place, next: u64) -> io::Result<Journal> {
     Journal::open(&place.dir, place.limit, place.group, next)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::symlink;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
+    use super::*;
+
+    /// A sealed file in memory stands for a full disk.
+    #[test]
+    fn what_is_not_written_is_not_said_to_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let full = memfd_create("journal", MFdFlags::MFD_ALLOW_SEALING).unwrap();
+        let path = format!("/proc/self/fd/{}", full.as_raw_fd());
+        symlink(path, dir.path().join("00000000000000000001.log")).unwrap();
+        let hooks = crate::hooks::Rules { dir: dir.path().into(), limit: Duration::ZERO, at_once: 1 };
+        let (limit, rules) = (vesper_events::journal::LIMIT_MIN, Arc::default());
+        let place = Place { dir: dir.path().into(), limit, group: None, hooks, rules };
+        let (mut keeper, kept) = Keeper::open(&place);
+        assert!(!keeper.failing);
+        fcntl(&full, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).unwrap();
+        let ran = Entry::Hook { fault: 1, hook: "10-x".into(), outcome: "done".into() };
+        keeper.write(&[ran], &Book::new(&kept, 0));
+        assert!(keeper.failing);
+        keeper.sync();
+        assert!(keeper.failing, "nothing is on disk");
+    }
 }
