@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! All guests: who is meant, serial numbers, and what is due.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use vesper_api::GuestRef;
 
 use crate::guest::{Guest, Serials};
-use crate::journal::{Kept, Place};
+use crate::journal::{Kept, Places};
 use crate::{Event, Report, Source, Who};
 
 pub use crate::guest::Told;
 
 /// How long a guest that is gone is remembered: what was saved of it is told by then.
 const GONE_NS: u64 = 60_000_000_000;
-/// Guests of a predecessor's that are remembered until they are seen again.
-const RESTORED_MAX: usize = 1024;
 
 /// The faults of all guests. `now_ns` is always the real-time clock.
 #[derive(Debug)]
@@ -34,12 +35,11 @@ impl Book {
         let (before, after) =
             kept.events.split_at(kept.events.partition_point(|e| e.serial < kept.places_at));
         before.iter().for_each(|event| book.restore(event, now_ns));
-        for place in &kept.places {
-            let guest = GuestRef { domid: place.domid, name: String::new(), uuid: place.uuid.clone() };
-            let (export, cpu, seq) = (place.export, place.cpu, place.seq);
-            let source = Source { channel: String::new(), export, cpu, seq, last_words: false };
-            if let Some(guest) = book.restored(Who::new(guest, place.boot_id.clone()), now_ns) {
-                guest.has_read(&source);
+        for Places { domid, uuid, boot_id, read } in &kept.places {
+            let guest = GuestRef { domid: *domid, name: String::new(), uuid: uuid.clone() };
+            let guest = book.restored(Who::new(guest, boot_id.clone()), now_ns);
+            for &(export, cpu, seq) in read {
+                guest.has_read(&Source { channel: String::new(), export, cpu, seq, last_words: false });
             }
         }
         after.iter().for_each(|event| book.restore(event, now_ns));
@@ -48,21 +48,17 @@ impl Book {
 
     fn restore(&mut self, event: &Event, now_ns: u64) {
         let who = Who::new(event.guest.clone(), event.boot_id.clone());
-        if let Some(guest) = self.restored(who, now_ns) {
-            guest.restore(event.clone());
-        }
+        self.restored(who, now_ns).restore(event.clone());
     }
 
-    fn restored(&mut self, who: Who, now_ns: u64) -> Option<&mut Guest> {
+    /// One of a predecessor's. There is no limit to them but the journal's: those of today are the last that come.
+    fn restored(&mut self, who: Who, now_ns: u64) -> &mut Guest {
         let key = (who.guest.domid, who.guest.uuid.clone());
-        if self.guests.len() >= RESTORED_MAX && !self.guests.contains_key(&key) {
-            return None;
-        }
         let guest = self.guests.entry(key).or_insert_with(|| Guest::new(who.clone()));
         guest.is(&who);
         // Unless it is seen again.
         guest.forget_at = Some(now_ns + GONE_NS);
-        Some(guest)
+        guest
     }
 
     /// A guest is there, or is another boot of itself.
@@ -125,19 +121,14 @@ impl Book {
     }
 
     /// What a successor must know beside the events.
-    pub fn kept(&self) -> (u64, Vec<Place>) {
-        let places = self.guests.iter().flat_map(|((domid, uuid), guest)| {
-            let boot_id = guest.boot_id().map(str::to_owned);
-            guest.places().map(move |(export, cpu, seq)| Place {
-                domid: *domid,
-                uuid: uuid.clone(),
-                boot_id: boot_id.clone(),
-                export,
-                cpu,
-                seq,
-            })
+    pub fn kept(&self) -> (u64, Vec<Places>) {
+        let places = self.guests.iter().map(|((domid, uuid), guest)| Places {
+            domid: *domid,
+            uuid: uuid.clone(),
+            boot_id: guest.boot_id().map(str::to_owned),
+            read: guest.places().collect(),
         });
-        (self.serials.0, places.collect())
+        (self.serials.0, places.filter(|places| !places.read.is_empty()).collect())
     }
 
     fn guest(&mut self, who: &Who) -> &mut Guest {

@@ -20,22 +20,22 @@ pub(crate) fn who(domid: u16, boot: Option<char>) -> Who {
     Who::new(guest, boot.map(|digit| digit.to_string().repeat(32)))
 }
 
-fn source(seq: u64) -> Source {
+pub(crate) fn source(seq: u64) -> Source {
     Source { channel: "c".into(), export: 1, cpu: Some(0), seq, last_words: false }
 }
 
 /// What a record said at that second.
-fn record(kind: Kind, subject: &str, at: u64) -> Report {
+pub(crate) fn record(kind: Kind, subject: &str, at: u64) -> Report {
     let report = Report::seen(kind, format!("{kind} {subject}"), Moment { nanos: at * SECOND });
     let subject = (!subject.is_empty()).then(|| subject.to_owned());
     Report { subject, error_ns: Some(7), source: Some(source(at)), ..report }
 }
 
-fn ended(end: End, at: u64) -> Report {
+pub(crate) fn ended(end: End, at: u64) -> Report {
     Report::ended(end, Moment { nanos: at * SECOND })
 }
 
-fn book() -> Book {
+pub(crate) fn book() -> Book {
     Book::new(&Kept::nothing(), 0)
 }
 
@@ -259,31 +259,6 @@ fn repetitions_are_counted_and_told_now_and_then() {
     book.report(&who, record(Kind::BlockError, "device=a", 17), 17 * SECOND);
     book.is_gone(&who.guest, 17 * SECOND);
     assert_eq!(book.told()[0].event.repeated, 4);
-}
-
-#[test]
-fn a_successor_knows_what_was_told_and_where_it_was_read() {
-    let mut book = book();
-    let who = who(1, Some('a'));
-    assert!(book.has_read(&who, &source(5)));
-    book.report(&who, record(Kind::GuestPanic, "", 5), 0);
-    let events: Vec<_> = book.told().into_iter().map(|told| told.event).collect();
-    let (next, places) = book.kept();
-    assert_eq!(next, 2);
-    for kept in [
-        Kept { events: events.clone(), next, ..Kept::default() },
-        Kept { places, places_at: 9, next, ..Kept::default() },
-    ] {
-        let mut book = Book::new(&kept, 0);
-        assert!(!book.has_read(&who, &source(5)) && !book.has_read(&who, &source(4)));
-        assert!(book.has_read(&who, &source(6)));
-        assert!(book.has_read(&self::who(1, Some('b')), &source(5)), "another boot counts anew");
-    }
-    let mut book = Book::new(&Kept { events, next, ..Kept::default() }, 0);
-    // The domain is kept crashed; whoever sees it next knows no boot.
-    book.report(&self::who(1, None), ended(End::Crashed, 9), 0);
-    let told = book.told();
-    assert_eq!((told[0].event.fault, told[0].event.event, told[0].act), (1, Kind::GuestPanic, false));
 }
 
 #[test]

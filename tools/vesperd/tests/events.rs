@@ -4,12 +4,13 @@
 mod support;
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use support::events::{Fed, events, of_kind};
 use support::{Client, World, eventually};
 use vesper_api::{Because, Done, ErrorKind, Request};
-use vesper_events::{End, Kind, Severity};
+use vesper_events::{End, Kept, Kind, Severity};
 use vesper_grant::loopback::LoopGuest;
 use vesper_grant::{DomId, ShutdownReason};
 use vesper_xenfront::loopback::{ChannelSpec, LoopFrontend, RelayChannel};
@@ -266,11 +267,12 @@ fn a_storm_holds_nobody_up() {
     assert!(told < 100, "{told} events");
 }
 
-/// Without a place to write, events go out all the same.
+/// Without a place to write, events go out all the same; once there is one, they are written down.
 #[test]
 fn a_journal_that_cannot_be_written_costs_only_what_it_is_for() {
+    let mut file = PathBuf::new();
     let world = World::with(|config| {
-        let file = config.socket.with_file_name("in-the-way");
+        file = config.socket.with_file_name("in-the-way");
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, "").unwrap();
         config.events.journal_dir = file.join("events");
@@ -278,6 +280,11 @@ fn a_journal_that_cannot_be_written_costs_only_what_it_is_for() {
     let (_guest, probe) = probed(&world, 1);
     exits(&probe, 1);
     eventually("it is told", || events(&world).len() == 1);
+    fs::remove_file(&file).unwrap();
+    exits(&probe, 2);
+    let kept = || Kept::read(&file.join("events"));
+    eventually("the next one is written", || kept().events.iter().map(|event| event.serial).eq([2]));
+    assert_eq!(kept().places.len(), 1, "and what was looked at before");
 }
 
 #[test]

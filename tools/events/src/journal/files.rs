@@ -22,41 +22,24 @@ pub(super) struct Files {
 impl Files {
     /// Looks at a directory, and makes it if it is missing.
     pub(super) fn open(dir: &Path, group: Option<u32>) -> io::Result<Self> {
-        match DirBuilder::new().recursive(true).mode(0o750).create(dir) {
-            Ok(()) => {
-                chown(dir, None, group.map(Gid::from_raw)).map_err(|errno| named(dir, &errno.into()))?
-            }
-            Err(error) => return Err(named(dir, &error)),
-        }
-        let mut all = Vec::new();
-        for entry in fs::read_dir(dir).map_err(|error| named(dir, &error))?.flatten() {
-            let path = entry.path();
-            if is_ours(&path) {
-                all.push((path, entry.metadata().map_or(0, |file| file.len())));
-            }
-        }
-        // The names have the same length.
-        all.sort();
-        Ok(Self { dir: dir.to_owned(), group, all })
+        let made = DirBuilder::new().recursive(true).mode(0o750).create(dir);
+        made.map_err(|error| named(dir, &error))?;
+        Ok(Self { dir: dir.to_owned(), group, all: all(dir)? })
     }
 
-    /// All of them.
-    pub(super) fn all(&self) -> &[(PathBuf, u64)] {
-        &self.all
-    }
-
-    /// The last one, to go on with: what is behind its last whole line is cut off. A new one if there is none.
-    pub(super) fn last(&mut self) -> io::Result<(PathBuf, File, u64)> {
-        let Some((path, _)) = self.all.last() else {
-            let (path, file) = self.begin(1, 0)?;
-            return Ok((path, file, 0));
+    /// The last one, to go on with: what is behind its last whole line is cut off. A new one if there is none, or none that can
+    /// be gone on with.
+    pub(super) fn last(&mut self, next: u64) -> io::Result<(PathBuf, File, u64)> {
+        let last = self.all.last().and_then(|(path, _)| Some((path.clone(), cut(path).ok()?)));
+        let (path, (file, bytes)) = match last {
+            Some(last) => last,
+            None => {
+                let (path, file) = self.begin(next, self.all.last().map_or(0, |(_, bytes)| *bytes))?;
+                (path, (file, 0))
+            }
         };
-        let whole = line::read(path, |_| ())?.whole;
-        let opened = OpenOptions::new().append(true).open(path).and_then(|file| {
-            file.set_len(whole)?;
-            Ok(file)
-        });
-        Ok((path.clone(), opened.map_err(|error| named(path, &error))?, whole))
+        self.share(&self.dir);
+        Ok((path, file, bytes))
     }
 
     /// A new file behind the last one, which has so many bytes.
@@ -78,11 +61,24 @@ impl Files {
         Ok(())
     }
 
+    /// Lets the group read it. Events are better in a journal that nobody else can read than in none.
+    fn share(&self, path: &Path) {
+        let Some(group) = self.group else { return };
+        if let Err(errno) = chown(path, None, Some(Gid::from_raw(group))) {
+            log::warn!("{}: it cannot be given to the group that may read events: {errno}", path.display());
+        }
+    }
+
+    /// The file whose first serial this is.
+    pub(super) fn path(&self, next: u64) -> PathBuf {
+        self.dir.join(format!("{next:020}.log"))
+    }
+
     fn create(&self, next: u64) -> io::Result<(PathBuf, File)> {
-        let path = self.dir.join(format!("{next:020}.log"));
+        let path = self.path(next);
         let made = (|| {
             let file = OpenOptions::new().append(true).create(true).mode(0o640).open(&path)?;
-            chown(&path, None, self.group.map(Gid::from_raw))?;
+            self.share(&path);
             // So that the name is on disk, too.
             File::open(&self.dir)?.sync_all()?;
             Ok(file)
@@ -91,9 +87,30 @@ impl Files {
     }
 }
 
-fn is_ours(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".log"));
-    name.is_some_and(|name| name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit()))
+/// What there is in a directory, oldest first, each with its bytes.
+pub(super) fn all(dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    let entries = fs::read_dir(dir).map_err(|error| named(dir, &error))?.flatten();
+    let ours = entries.filter(|entry| first(&entry.path()).is_some());
+    let mut all: Vec<_> =
+        ours.map(|entry| (entry.path(), entry.metadata().map_or(0, |file| file.len()))).collect();
+    // The names have the same length.
+    all.sort();
+    Ok(all)
+}
+
+/// The serial that a file begins with, if it is one of the journal's.
+pub(super) fn first(path: &Path) -> Option<u64> {
+    let serial = path.file_name()?.to_str()?.strip_suffix(".log")?;
+    let is_ours = serial.len() == 20 && serial.bytes().all(|byte| byte.is_ascii_digit());
+    is_ours.then(|| serial.parse().ok()).flatten()
+}
+
+/// Opens a file behind its last whole line.
+fn cut(path: &Path) -> io::Result<(File, u64)> {
+    let file = OpenOptions::new().append(true).open(path)?;
+    let whole = line::read(path, |_| ())?.whole;
+    file.set_len(whole)?;
+    Ok((file, whole))
 }
 
 /// The error with the path.

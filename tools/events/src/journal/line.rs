@@ -43,24 +43,28 @@ pub(super) struct Taken {
 /// Of the file system.
 pub(super) fn read(path: &Path, mut take: impl FnMut(Entry)) -> io::Result<Taken> {
     let mut file = BufReader::new(File::open(path).map_err(|error| named(path, &error))?);
-    let mut taken = Taken::default();
-    let mut line = Vec::new();
+    let (mut taken, mut line) = (Taken::default(), Vec::new());
+    // Bytes up to here, and whether they end within a line.
+    let (mut at, mut within) = (0, false);
     loop {
         line.clear();
-        // No line is longer than what a file may have, at least.
+        // No line is longer than what a file may have, at least; of one that is, this is a piece.
         let count = file.by_ref().take(LIMIT_MIN).read_until(b'\n', &mut line);
-        if count.map_err(|error| named(path, &error))? == 0 {
+        let count = count.map_err(|error| named(path, &error))?;
+        if count == 0 {
+            taken.damaged += u64::from(within);
             return Ok(taken);
         }
-        match line.strip_suffix(b"\n") {
-            Some(whole) => {
-                taken.whole += line.len() as u64;
-                match entry(whole) {
-                    Some(entry) => take(entry),
-                    None => taken.damaged += 1,
-                }
-            }
-            None => taken.damaged += 1,
+        at += count as u64;
+        let Some(whole) = line.strip_suffix(b"\n") else {
+            within = true;
+            continue;
+        };
+        taken.whole = at;
+        let is_rest = std::mem::take(&mut within);
+        match entry(whole) {
+            Some(entry) if !is_rest => take(entry),
+            _ => taken.damaged += 1,
         }
     }
 }

@@ -29,11 +29,13 @@ const FILES: u64 = 8;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "kebab-case")]
 pub enum Entry {
-    /// The first line of a file: what must be known although earlier files are gone.
+    /// A file begins with a line of these for each guest: they must be known although earlier files are gone.
+    Places(Places),
+    /// All of the places were written.
     Begin {
         /// The next serial.
         next: u64,
-        /// Records that were looked at.
+        /// Where an earlier version had the places.
         places: Vec<Place>,
     },
     /// An event is told.
@@ -59,9 +61,9 @@ pub enum Entry {
     Unknown,
 }
 
-/// The record of a buffer that was looked at last.
+/// The records of a guest that were looked at last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct Places {
     /// The guest's domain.
     pub domid: u16,
     /// The guest.
@@ -69,13 +71,25 @@ pub struct Place {
     /// Its boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
-    /// The channel.
-    pub export: u32,
-    /// The buffer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<u16>,
-    /// The record's sequence number.
-    pub seq: u64,
+    /// Of each buffer: the channel, the buffer's CPU, the record's sequence number.
+    pub read: Vec<(u32, Option<u16>, u64)>,
+}
+
+/// The same of one buffer, as an earlier version wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    domid: u16,
+    uuid: String,
+    boot_id: Option<String>,
+    export: u32,
+    cpu: Option<u16>,
+    seq: u64,
+}
+
+impl From<Place> for Places {
+    fn from(Place { domid, uuid, boot_id, export, cpu, seq }: Place) -> Self {
+        Self { domid, uuid, boot_id, read: vec![(export, cpu, seq)] }
+    }
 }
 
 /// What was done about a fault.
@@ -95,19 +109,50 @@ pub struct Kept {
     /// What was done, by fault.
     pub acted: BTreeMap<u64, Acted>,
     /// Records that were looked at, when the next serial was [`Kept::places_at`].
-    pub places: Vec<Place>,
+    pub places: Vec<Places>,
     /// See [`Kept::places`].
     pub places_at: u64,
     /// The next serial.
     pub next: u64,
     /// Lines that could not be read.
     pub damaged: u64,
+    /// Files that could not be read to their end, and why.
+    pub unreadable: Vec<String>,
 }
 
 impl Kept {
-    /// Nothing: no journal can be had.
+    /// Nothing: there is no journal.
     pub fn nothing() -> Self {
         Self { next: 1, ..Self::default() }
+    }
+
+    /// Reads what is in a directory, of which something may be unreadable.
+    pub fn read(dir: &Path) -> Self {
+        let (mut kept, mut newest) = (Self::nothing(), BTreeMap::new());
+        let files = files::all(dir).unwrap_or_else(|error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                kept.unreadable.push(error.to_string());
+            }
+            Vec::new()
+        });
+        for (path, bytes) in &files {
+            // Of a daemon that died while it wrote them, they are not all there.
+            let mut beginning = Vec::new();
+            match line::read(path, |entry| kept.take(entry, &mut newest, &mut beginning)) {
+                Ok(read) => kept.damaged += read.damaged,
+                Err(error) => {
+                    kept.unreadable.push(error.to_string());
+                    // No serial that may be in it is given out again; it has fewer of them than bytes.
+                    let first = files::first(path).unwrap_or_default();
+                    kept.next = kept.next.max(first.saturating_add(bytes + 1));
+                }
+            }
+        }
+        kept.events = newest.into_values().collect();
+        kept.events.sort_by_key(|event| event.serial);
+        let faults: BTreeSet<u64> = kept.events.iter().map(|event| event.fault).collect();
+        kept.acted.retain(|fault, _| faults.contains(fault));
+        kept
     }
 
     /// Events about which not all was done, oldest first.
@@ -117,20 +162,25 @@ impl Kept {
         })
     }
 
-    fn take(&mut self, entry: Entry, newest: &mut BTreeMap<u64, Event>) {
+    fn take(&mut self, entry: Entry, newest: &mut BTreeMap<u64, Event>, beginning: &mut Vec<Places>) {
         match entry {
+            Entry::Places(places) => beginning.push(places),
             Entry::Begin { next, places } => {
                 self.next = self.next.max(next);
-                (self.places, self.places_at) = (places, next);
+                beginning.extend(places.into_iter().map(Places::from));
+                (self.places, self.places_at) = (std::mem::take(beginning), next);
             }
             Entry::Event(event) => {
                 self.next = self.next.max(event.serial + 1);
                 newest.insert(event.fault, *event);
             }
+            // Of an event that could not be written, this may be all that says that its number was given out.
             Entry::Hook { fault, hook, .. } => {
+                self.next = self.next.max(fault + 1);
                 self.acted.entry(fault).or_default().hooks.insert(hook);
             }
             Entry::Acted { fault, kind } => {
+                self.next = self.next.max(fault + 1);
                 self.acted.entry(fault).or_default().kinds.insert(kind);
             }
             Entry::Unknown => {}
@@ -147,31 +197,21 @@ pub struct Journal {
     path: PathBuf,
     /// Bytes of whole lines in it.
     bytes: u64,
+    /// How many of them are its beginning, however much guests make of that.
+    beginning: u64,
     unsynced: bool,
 }
 
 impl Journal {
-    /// Opens the files in a directory, which is made if it is missing, and reads them. Members of `group` may read them.
+    /// Opens the files in a directory, which is made if it is missing, to go on behind what [`Kept::read`] reads. Members of
+    /// `group` may read them.
     ///
     /// # Errors
     /// Of the file system, with the path.
-    pub fn open(dir: &Path, limit: u64, group: Option<u32>) -> io::Result<(Self, Kept)> {
+    pub fn open(dir: &Path, limit: u64, group: Option<u32>, next: u64) -> io::Result<Self> {
         let mut files = Files::open(dir, group)?;
-        let (mut kept, mut newest) = (Kept::nothing(), BTreeMap::new());
-        for (path, _) in files.all() {
-            let read = line::read(path, |entry| kept.take(entry, &mut newest))?;
-            kept.damaged += read.damaged;
-        }
-        kept.events = newest.into_values().collect();
-        kept.events.sort_by_key(|event| event.serial);
-        let faults: BTreeSet<u64> = kept.events.iter().map(|event| event.fault).collect();
-        kept.acted.retain(|fault, _| faults.contains(fault));
-        let (path, file, bytes) = files.last()?;
-        let mut journal = Self { files, limit, file, path, bytes, unsynced: false };
-        if bytes == 0 {
-            journal.append(&Entry::Begin { next: kept.next, places: Vec::new() })?;
-        }
-        Ok((journal, kept))
+        let (path, file, bytes) = files.last(next)?;
+        Ok(Self { files, limit, file, path, bytes, beginning: 0, unsynced: false })
     }
 
     /// Adds a line. It is safe only after [`Journal::sync`].
@@ -203,18 +243,23 @@ impl Journal {
 
     /// Whether it is time for [`Journal::begin`].
     pub fn is_long(&self) -> bool {
-        self.bytes >= self.limit / FILES
+        self.bytes - self.beginning >= self.limit / FILES
     }
 
-    /// Goes on in a new file, and removes the oldest ones until there are no more bytes than the limit.
+    /// Goes on in a new file, and removes the oldest ones until there are no more bytes than the limit. Without an event
+    /// since the last time it is the same file: its name is the next serial.
     ///
     /// # Errors
-    /// Of the file system, with the path; the old file is gone on with then.
-    pub fn begin(&mut self, next: u64, places: Vec<Place>) -> io::Result<()> {
+    /// Of the file system, with the path; what is written next is read all the same.
+    pub fn begin(&mut self, next: u64, places: Vec<Places>) -> io::Result<()> {
         self.sync()?;
-        let (path, file) = self.files.begin(next, self.bytes)?;
-        (self.path, self.file, self.bytes) = (path, file, 0);
-        self.append(&Entry::Begin { next, places })?;
-        self.files.make_room(self.limit - self.limit / FILES)
+        if self.path != self.files.path(next) {
+            let (path, file) = self.files.begin(next, self.bytes)?;
+            (self.path, self.file, self.bytes, self.beginning) = (path, file, 0, 0);
+        }
+        places.into_iter().try_for_each(|places| self.append(&Entry::Places(places)))?;
+        self.append(&Entry::Begin { next, places: Vec::new() })?;
+        self.beginning = self.bytes;
+        self.files.make_room((self.limit - self.limit / FILES).saturating_sub(self.beginning))
     }
 }
