@@ -87,7 +87,7 @@ impl Book {
         self.guest(who).explain(report, now_ns);
     }
 
-    /// A guest that was hung beats again.
+    /// A guest beats: if it was hung, that is over.
     pub fn recovered(&mut self, who: &Who) {
         let (guest, serials) = self.parts(who);
         let told = guest.recovered(serials);

@@ -186,7 +186,7 @@ impl Guest {
         Some(Told { event, act: true })
     }
 
-    /// It was hung and beats again.
+    /// It beats: if it was hung, that is over.
     pub(crate) fn recovered(&mut self, serials: &mut Serials) -> Option<Told> {
         let hung = |fault: &&mut Fault| fault.event.event == Kind::GuestHung && !fault.event.recovered;
         let fault = self.faults.iter_mut().rev().find(hung)?;
