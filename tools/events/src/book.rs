@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use vesper_api::GuestRef;
 
-use crate::guest::{Guest, Serials};
+use crate::guest::Guest;
 use crate::journal::{Kept, Place};
-use crate::{Event, Report, Source, Who};
-
-pub use crate::guest::Told;
+use crate::told::{Judge, Teller};
+use crate::{Event, Report, Source, Told, Who};
 
 /// How long a guest that is gone is remembered: what was saved of it is told by then.
 const GONE_NS: u64 = 60_000_000_000;
@@ -22,14 +22,18 @@ const RESTORED_MAX: usize = 1024;
 pub struct Book {
     /// A domain's number is used again, its UUID is not at the same time.
     guests: BTreeMap<(u16, String), Guest>,
-    serials: Serials,
+    teller: Teller,
     told: Vec<Told>,
 }
 
 impl Book {
     /// With nothing told yet, except what a predecessor did.
     pub fn new(kept: &Kept, now_ns: u64) -> Self {
-        let mut book = Self { guests: BTreeMap::new(), serials: Serials(kept.next), told: Vec::new() };
+        let mut book = Self {
+            guests: BTreeMap::new(),
+            teller: Teller { next: kept.next, judge: None },
+            told: Vec::new(),
+        };
         // In the order in which it happened, since a guest's other boot begins anew.
         let (before, after) =
             kept.events.split_at(kept.events.partition_point(|e| e.serial < kept.places_at));
@@ -44,6 +48,11 @@ impl Book {
         }
         after.iter().for_each(|event| book.restore(event, now_ns));
         book
+    }
+
+    /// These rules say from now on what failed.
+    pub fn follow(&mut self, rules: Arc<dyn Judge>) {
+        self.teller.judge = Some(rules);
     }
 
     fn restore(&mut self, event: &Event, now_ns: u64) {
@@ -77,8 +86,8 @@ impl Book {
 
     /// Something happened.
     pub fn report(&mut self, who: &Who, report: Report, now_ns: u64) {
-        let (guest, serials) = self.parts(who);
-        let told = guest.report(report, now_ns, serials);
+        let (guest, teller) = self.parts(who);
+        let told = guest.report(report, now_ns, teller);
         self.told.extend(told);
     }
 
@@ -89,8 +98,8 @@ impl Book {
 
     /// A guest beats: if it was hung, that is over.
     pub fn recovered(&mut self, who: &Who) {
-        let (guest, serials) = self.parts(who);
-        let told = guest.recovered(serials);
+        let (guest, teller) = self.parts(who);
+        let told = guest.recovered(teller);
         self.told.extend(told);
     }
 
@@ -98,14 +107,14 @@ impl Book {
     pub fn saved(&mut self, guest: &GuestRef, dir: &Path) {
         let key = (guest.domid, guest.uuid.clone());
         if let Some(guest) = self.guests.get_mut(&key) {
-            self.told.extend(guest.saved(dir, &mut self.serials));
+            self.told.extend(guest.saved(dir, &mut self.teller));
         }
     }
 
     /// There is no such domain any more.
     pub fn is_gone(&mut self, guest: &GuestRef, now_ns: u64) {
         if let Some(guest) = self.guests.get_mut(&(guest.domid, guest.uuid.clone())) {
-            guest.tick(now_ns, true, &mut self.serials, &mut self.told);
+            guest.tick(now_ns, true, &mut self.teller, &mut self.told);
             guest.forget_at = Some(now_ns + GONE_NS);
         }
     }
@@ -114,7 +123,7 @@ impl Book {
     pub fn tick(&mut self, now_ns: u64) -> Option<u64> {
         self.guests.retain(|_, guest| guest.forget_at.is_none_or(|at| at > now_ns));
         for guest in self.guests.values_mut() {
-            guest.tick(now_ns, false, &mut self.serials, &mut self.told);
+            guest.tick(now_ns, false, &mut self.teller, &mut self.told);
         }
         self.guests.values().filter_map(Guest::next_ns).min()
     }
@@ -137,18 +146,18 @@ impl Book {
                 seq,
             })
         });
-        (self.serials.0, places.collect())
+        (self.teller.next, places.collect())
     }
 
     fn guest(&mut self, who: &Who) -> &mut Guest {
         self.parts(who).0
     }
 
-    fn parts(&mut self, who: &Who) -> (&mut Guest, &mut Serials) {
+    fn parts(&mut self, who: &Who) -> (&mut Guest, &mut Teller) {
         let key = (who.guest.domid, who.guest.uuid.clone());
         let guest = self.guests.entry(key).or_insert_with(|| Guest::new(who.clone()));
         guest.is(who);
         guest.forget_at = None;
-        (guest, &mut self.serials)
+        (guest, &mut self.teller)
     }
 }

@@ -9,6 +9,8 @@ use vesper_stream::{Header, Moment, Schema};
 
 use super::*;
 
+mod judged;
+
 const SECOND: u64 = 1_000_000_000;
 
 pub(crate) fn who(domid: u16, boot: Option<char>) -> Who {

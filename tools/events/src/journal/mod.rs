@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use files::Files;
 use serde::{Deserialize, Serialize};
 
+use crate::event::is_worse;
 use crate::{Event, Kind};
 
 /// Least bytes of all files: some of each must fit.
@@ -125,7 +126,14 @@ impl Kept {
             }
             Entry::Event(event) => {
                 self.next = self.next.max(event.serial + 1);
-                newest.insert(event.fault, *event);
+                let (fault, kind, failed) = (event.fault, event.event, event.failed);
+                if let Some(before) = newest.insert(fault, *event)
+                    && is_worse(failed, before.failed)
+                    && let Some(acted) = self.acted.get_mut(&fault)
+                {
+                    // What was done was for less.
+                    acted.kinds.remove(&kind);
+                }
             }
             Entry::Hook { fault, hook, .. } => {
                 self.acted.entry(fault).or_default().hooks.insert(hook);

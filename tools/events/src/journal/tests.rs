@@ -5,7 +5,7 @@ use vesper_stream::Moment;
 
 use super::*;
 use crate::tests::who;
-use crate::{Book, Report};
+use crate::{Book, Failed, Report};
 
 /// An event of its own.
 fn event(serial: u64, kind: Kind) -> Event {
@@ -46,6 +46,28 @@ fn what_was_written_is_there_again_and_what_was_not_acted_on_is_pending() {
     let pending: Vec<_> = kept.pending().map(|event| (event.fault, event.event)).collect();
     assert_eq!(pending, [(2, Kind::BlockError), (1, Kind::GuestPanic)]);
     assert!(kept.acted[&2].hooks.contains("10-x"));
+}
+
+#[test]
+fn what_turned_out_to_be_worse_is_pending_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(dir.path(), LIMIT_MIN, None).unwrap();
+    let hung = event(1, Kind::GuestHung);
+    let dead = Event { serial: 2, failed: Some(Failed::Guest), ..hung.clone() };
+    let acted = || Entry::Acted { fault: 1, kind: Kind::GuestHung };
+    let told = |event: &Event| Entry::Event(Box::new(event.clone()));
+    let steps = [
+        (told(&hung), true),
+        (acted(), false),
+        (told(&dead), true),
+        (acted(), false),
+        (told(&Event { serial: 3, repeated: 1, ..dead.clone() }), false),
+    ];
+    for (entry, pending) in steps {
+        journal.append(&entry).unwrap();
+        let (_, kept) = Journal::open(dir.path(), LIMIT_MIN, None).unwrap();
+        assert_eq!(kept.pending().count() == 1, pending, "{entry:?}");
+    }
 }
 
 /// Whatever the last line was cut to when the daemon died: nothing before it is lost, and what follows can be read.

@@ -35,7 +35,6 @@ pub(super) struct Watcher {
     unread: BTreeSet<DomId>,
     tell: Tell,
     hooks: Hooks,
-    rules: Arc<Rules>,
     log_limit: LogLimit,
 }
 
@@ -48,15 +47,16 @@ impl Watcher {
         rules: Arc<Rules>,
         tell: impl FnMut(Vec<Arc<Event>>) + Send + 'static,
     ) -> Self {
+        let mut book = Book::new(kept, Moment::now().nanos);
+        book.follow(rules);
         Self {
-            book: Book::new(kept, Moment::now().nanos),
+            book,
             keeper,
             guests: BTreeMap::new(),
             leaving: Vec::new(),
             unread: BTreeSet::new(),
             tell: Box::new(tell),
             hooks,
-            rules,
             log_limit: LogLimit::default(),
         }
     }
@@ -90,7 +90,9 @@ impl Watcher {
     /// Returns when the next one is due although nothing happens.
     fn round(&mut self, work: Work) -> Option<Duration> {
         let now = Moment::now();
-        self.rules = work.rules.unwrap_or_else(|| self.rules.clone());
+        if let Some(rules) = work.rules {
+            self.book.follow(rules);
+        }
         self.have_run(work.ran);
         for (domid, note) in work.notes {
             self.take(domid, note, now);
@@ -170,11 +172,10 @@ impl Watcher {
 
     /// Writes down what was learned, and tells it then.
     fn say(&mut self) {
-        let mut told = self.book.told();
+        let told = self.book.told();
         if told.is_empty() {
             return;
         }
-        told.iter_mut().for_each(|told| self.rules.judge(&mut told.event));
         let entries: Vec<_> = told.iter().map(|told| Entry::Event(Box::new(told.event.clone()))).collect();
         self.keeper.write(&entries, &self.book);
         self.keeper.sync();
