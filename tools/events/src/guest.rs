@@ -6,8 +6,8 @@ use std::path::Path;
 
 use vesper_stream::Moment;
 
-use crate::bucket::Bucket;
 use crate::fault::{CLOSE_NS, Fault, close};
+use crate::limits::Limits;
 use crate::told::Teller;
 use crate::{Event, Kind, Report, Source, Told, Who};
 
@@ -16,9 +16,6 @@ const SECOND: u64 = 1_000_000_000;
 const FAULTS_MAX: usize = 64;
 const EXPLAINED_MAX: usize = 16;
 const READ_MAX: usize = 4096;
-/// Events at once, and the time in which there may be one more: of the guest's own, and of those that are its end.
-const STORM: (u64, u64) = (32, SECOND);
-const ENDS: (u64, u64) = (8, 60 * SECOND);
 /// How long repetitions, and what is suppressed, are only counted before that is told.
 const PATIENCE_NS: u64 = 5 * SECOND;
 
@@ -36,8 +33,7 @@ pub(crate) struct Guest {
     who: Who,
     faults: VecDeque<Fault>,
     explanations: VecDeque<Explanation>,
-    storm: Bucket,
-    ends: Bucket,
+    limits: Limits,
     suppressed: u64,
     suppressed_since: Option<u64>,
     /// Of each buffer, the record that was looked at last.
@@ -52,8 +48,7 @@ impl Guest {
             who,
             faults: VecDeque::new(),
             explanations: VecDeque::new(),
-            storm: Bucket::new(STORM.0, STORM.1),
-            ends: Bucket::new(ENDS.0, ENDS.1),
+            limits: Limits::new(),
             suppressed: 0,
             suppressed_since: None,
             read: BTreeMap::new(),
@@ -67,9 +62,9 @@ impl Guest {
         if who.boot_id.is_some() && self.who.boot_id != who.boot_id {
             if self.who.boot_id.is_some() {
                 let (suppressed, since) = (self.suppressed, self.suppressed_since);
-                let (storm, ends) = (self.storm.clone(), self.ends.clone());
+                let limits = self.limits.clone();
                 // A guest that loads its frontend again and again has no more of them for that.
-                *self = Self { storm, ends, suppressed, suppressed_since: since, ..Self::new(who.clone()) };
+                *self = Self { limits, suppressed, suppressed_since: since, ..Self::new(who.clone()) };
             }
             self.who.boot_id.clone_from(&who.boot_id);
         }
@@ -133,15 +128,15 @@ impl Guest {
         if let Some(at) = self.same(&report) {
             return self.faults[at].again(report, explained, now_ns, teller);
         }
+        let event = self.event(report, teller);
         // What dom0 sees for itself no guest can make without end.
-        let guests_own = report.source.is_some();
-        let bucket = if report.kind.is_end() { &mut self.ends } else { &mut self.storm };
-        if guests_own && !bucket.take(now_ns) {
+        let guests_own = event.source.is_some();
+        if guests_own && !self.limits.take(&event, now_ns) {
             self.suppressed += 1;
             self.suppressed_since.get_or_insert(now_ns);
             return None;
         }
-        let mut fault = self.new_fault(report, teller);
+        let mut fault = self.new_fault(event, teller);
         explained.iter().for_each(|cause| fault.add_cause(cause));
         let event = fault.event.clone();
         self.remember(fault);
@@ -179,7 +174,8 @@ impl Guest {
                 "so much happened in the guest that not all of it is told",
                 Moment { nanos: now_ns },
             );
-            let event = self.new_fault(report, teller).event;
+            let event = self.event(report, teller);
+            let event = self.new_fault(event, teller).event;
             out.push(Told { event, act: true });
         }
     }
@@ -191,12 +187,11 @@ impl Guest {
         due.chain(self.forget_at).min()
     }
 
-    fn new_fault(&mut self, report: Report, teller: &mut Teller) -> Fault {
-        self.suppressed_since = None;
-        let serial = teller.serial();
+    /// An event that has no number yet.
+    fn event(&self, report: Report, teller: &Teller) -> Event {
         let mut event = Event {
-            serial,
-            fault: serial,
+            serial: 0,
+            fault: 0,
             event: report.kind,
             severity: report.severity,
             guest: self.who.guest.clone(),
@@ -212,11 +207,19 @@ impl Guest {
             end: report.end,
             recovered: false,
             repeated: 0,
-            suppressed: std::mem::take(&mut self.suppressed),
+            suppressed: 0,
             source: report.source,
             saved: None,
         };
         teller.judge(&mut event);
+        event
+    }
+
+    fn new_fault(&mut self, mut event: Event, teller: &mut Teller) -> Fault {
+        event.serial = teller.serial();
+        event.fault = event.serial;
+        event.suppressed = std::mem::take(&mut self.suppressed);
+        self.suppressed_since = None;
         Fault { last_ns: event.time.nanos, event, untold_since: None }
     }
 

@@ -16,7 +16,8 @@
 //! | [`event`] | the document |
 //! | [`report`] | what is known of a fault before it is an event; records to reports |
 //! | `fault` | one fault: what belongs to it |
-//! | `guest`, `bucket` | the faults of one guest; how many it may have |
+//! | `guest` | the faults of one guest |
+//! | `limits`, `bucket` | how many it may have |
 //! | `told` | what is told of one, and what the rules say failed |
 //! | `book` | all guests, and the serial numbers |
 //! | [`journal`] | on disk |
@@ -30,6 +31,7 @@ pub mod event;
 mod fault;
 mod guest;
 pub mod journal;
+mod limits;
 pub mod recent;
 pub mod report;
 #[cfg(test)]

@@ -47,6 +47,11 @@ fn probed(world: &World, domid: u16) -> (LoopFrontend, RelayChannel) {
     (guest, probe)
 }
 
+fn exits(probe: &RelayChannel, pid: u32, comm: &str) {
+    let payload = [&pid.to_le_bytes()[..], &(comm.len() as u16).to_le_bytes(), comm.as_bytes()].concat();
+    probe.record(0, 2, 1, &payload).unwrap();
+}
+
 #[test]
 fn a_guest_that_hung_and_did_not_count_fails_by_its_end() {
     let world =
@@ -74,4 +79,18 @@ fn a_guest_that_hung_and_did_not_count_fails_by_its_end() {
     let mut lines: Vec<_> = log.lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["web2 guest-hung guest ", "web3 guest-hung guest "]);
+}
+
+/// Whoever may do nothing in the guest but start processes and kill them does not hide that the service dies.
+#[test]
+fn a_service_fails_in_a_storm_of_others() {
+    let world = world("[[rule]]\nguests = [\"*\"]\n[[rule.service]]\nname = \"www\"\nprocess = \"nginx\"\n");
+    let (_guest, probe) = probed(&world, 1);
+    (0..200).for_each(|pid| exits(&probe, pid, "sh"));
+    exits(&probe, 1000, "nginx");
+    eventually("the service failed", || log(&world) == "web1 process-killed service www\n");
+    let told = of_kind(&world, Kind::ProcessKilled);
+    assert!(told.len() < 100, "{} are told", told.len());
+    let of_service = told.iter().find(|event| event.failed == Some(Failed::Service)).unwrap();
+    assert!(of_service.suppressed > 0, "{of_service:?}");
 }

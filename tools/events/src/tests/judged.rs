@@ -19,6 +19,15 @@ fn book(rules: fn(&Event) -> Option<Failed>) -> Book {
     book
 }
 
+/// Some kinds make the guest failed, some a service.
+pub(super) fn by_kind() -> Book {
+    book(|event| match event.event {
+        Kind::GuestOops | Kind::BlockError => Some(Failed::Guest),
+        Kind::ProcessKilled => Some(Failed::Service),
+        _ => None,
+    })
+}
+
 #[test]
 fn what_turns_out_to_be_worse_is_acted_on_again_and_else_once() {
     let hung = || Report::seen(Kind::GuestHung, "vCPU 0", Moment { nanos: 5 });
@@ -35,4 +44,27 @@ fn what_turns_out_to_be_worse_is_acted_on_again_and_else_once() {
     assert_eq!(acts(crashed, End::Watchdog), [(true, None), (true, guest), (false, guest)]);
     assert_eq!(acts(crashed, End::PoweredOff), [(true, None), (false, None), (false, None)]);
     assert_eq!(acts(|_| Some(Failed::Guest), End::Watchdog), [(true, guest), (false, guest), (false, guest)]);
+}
+
+/// A service of the guest fails, and then the guest, while somebody in it makes as much else as he can.
+#[test]
+fn a_storm_of_what_does_not_count_hides_nothing_that_does() {
+    let mut book = book(|event| match event.event {
+        Kind::ProcessKilled => event.process.as_ref().map(|_| Failed::Service),
+        Kind::GuestOops => Some(Failed::Guest),
+        _ => None,
+    });
+    let who = who(1, Some('a'));
+    let mut storm = |kind, process: Option<&str>, from| {
+        for number in from..from + 1000 {
+            let process = process.map(str::to_owned);
+            let report = Report { process, ..record(kind, &format!("pid={number}"), 10) };
+            book.report(&who, report, 10 * SECOND);
+        }
+        let told = book.told();
+        (told.len(), told[0].event.suppressed)
+    };
+    assert_eq!(storm(Kind::ProcessKilled, None, 0), (32, 0));
+    assert_eq!(storm(Kind::ProcessKilled, Some("www"), 1000), (32, 968), "the service's are told, as many");
+    assert_eq!(storm(Kind::GuestOops, None, 0), (32, 968), "the guest's are told, as many");
 }
