@@ -24,6 +24,7 @@ pub struct Book {
     guests: BTreeMap<(u16, String), Guest>,
     teller: Teller,
     told: Vec<Told>,
+    forgotten: Vec<(u16, String)>,
 }
 
 impl Book {
@@ -33,6 +34,7 @@ impl Book {
             guests: BTreeMap::new(),
             teller: Teller { next: kept.next, judge: None },
             told: Vec::new(),
+            forgotten: Vec::new(),
         };
         // In the order in which it happened, since a guest's other boot begins anew.
         let (before, after) =
@@ -121,7 +123,11 @@ impl Book {
 
     /// Lets time pass. Returns when to be called again.
     pub fn tick(&mut self, now_ns: u64) -> Option<u64> {
-        self.guests.retain(|_, guest| guest.forget_at.is_none_or(|at| at > now_ns));
+        self.guests.retain(|guest, known| {
+            let over = known.forget_at.is_some_and(|at| at <= now_ns);
+            self.forgotten.extend(over.then(|| guest.clone()));
+            !over
+        });
         for guest in self.guests.values_mut() {
             guest.tick(now_ns, false, &mut self.teller, &mut self.told);
         }
@@ -131,6 +137,11 @@ impl Book {
     /// Takes what is to be told, in this order.
     pub fn told(&mut self) -> Vec<Told> {
         std::mem::take(&mut self.told)
+    }
+
+    /// Takes the numbers and UUIDs of guests of which nothing more is told.
+    pub fn forgotten(&mut self) -> Vec<(u16, String)> {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// What a successor must know beside the events.

@@ -22,6 +22,7 @@
 //! | `book` | all guests, and the serial numbers |
 //! | [`journal`] | on disk |
 //! | [`recent`] | the newest, for those who ask |
+//! | [`standing`] | what still counts of each guest |
 //!
 //! `docs/events.md` has the documents by example.
 
@@ -34,6 +35,7 @@ pub mod journal;
 mod limits;
 pub mod recent;
 pub mod report;
+pub mod standing;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -43,4 +45,5 @@ pub use event::{End, Event, Failed, Kind, Missed, Severity, Source};
 pub use journal::{Entry, Journal, Kept};
 pub use recent::Recent;
 pub use report::{Meaning, Meanings, Report, Who};
+pub use standing::Standing;
 pub use told::{Judge, Told};

@@ -10,6 +10,7 @@ use vesper_stream::{Header, Moment, Schema};
 use super::*;
 
 mod judged;
+mod standing;
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -14,6 +14,7 @@ use vesper_events::{Book, Entry, Event, Kind, Report, Severity, Told};
 use vesper_grant::DomId;
 use vesper_stream::Moment;
 
+use super::Shared;
 use super::inbox::{Inbox, Note, Work};
 use super::keeper::Keeper;
 use super::watched::Watched;
@@ -21,9 +22,6 @@ use crate::hooks::{Hooks, Ran};
 
 /// Rounds that a daemon which stops takes for what is there.
 const LAST_ROUNDS: u32 = 256;
-
-/// Called with events that are on disk.
-type Tell = Box<dyn FnMut(Vec<Arc<Event>>) + Send>;
 
 pub(super) struct Watcher {
     book: Book,
@@ -33,7 +31,7 @@ pub(super) struct Watcher {
     leaving: Vec<Watched>,
     /// Guests with something left to read.
     unread: BTreeSet<DomId>,
-    tell: Tell,
+    shared: Arc<Shared>,
     hooks: Hooks,
     log_limit: LogLimit,
 }
@@ -45,7 +43,7 @@ impl Watcher {
         kept: &Kept,
         hooks: Hooks,
         rules: Arc<Rules>,
-        tell: impl FnMut(Vec<Arc<Event>>) + Send + 'static,
+        shared: Arc<Shared>,
     ) -> Self {
         let mut book = Book::new(kept, Moment::now().nanos);
         book.follow(rules);
@@ -55,7 +53,7 @@ impl Watcher {
             guests: BTreeMap::new(),
             leaving: Vec::new(),
             unread: BTreeSet::new(),
-            tell: Box::new(tell),
+            shared,
             hooks,
             log_limit: LogLimit::default(),
         }
@@ -101,6 +99,7 @@ impl Watcher {
         self.read(now);
         let due = self.book.tick(now.nanos);
         self.say();
+        self.shared.forget(self.book.forgotten());
         // Rounded up, so that it *is* due then.
         due.map(|at| Duration::from_nanos(at.saturating_sub(now.nanos)) + Duration::from_millis(1))
     }
@@ -182,7 +181,7 @@ impl Watcher {
         told.iter().for_each(log_of);
         let act = told.iter().map(|told| told.act).collect::<Vec<_>>();
         let events: Vec<_> = told.into_iter().map(|told| Arc::new(told.event)).collect();
-        (self.tell)(events.clone());
+        self.shared.add(events.clone());
         let due = events.into_iter().zip(act).filter(|(_, act)| *act);
         let nothing: Vec<_> = due.filter_map(|(event, _)| self.act(event, false)).collect();
         self.keeper.write(&nothing, &self.book);
