@@ -6,14 +6,14 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use vesper_api::GuestRef;
 
-use crate::guest::{Guest, Serials};
+use crate::guest::Guest;
 use crate::journal::{Kept, Places};
-use crate::{Event, Report, Source, Who};
-
-pub use crate::guest::Told;
+use crate::told::{Judge, Teller};
+use crate::{Event, Report, Source, Told, Who};
 
 /// How long a guest that is gone is remembered: what was saved of it is told by then.
 const GONE_NS: u64 = 60_000_000_000;
@@ -23,14 +23,20 @@ const GONE_NS: u64 = 60_000_000_000;
 pub struct Book {
     /// A domain's number is used again, its UUID is not at the same time.
     guests: BTreeMap<(u16, String), Guest>,
-    serials: Serials,
+    teller: Teller,
     told: Vec<Told>,
+    forgotten: Vec<(u16, String)>,
 }
 
 impl Book {
     /// With nothing told yet, except what a predecessor did.
     pub fn new(kept: &Kept, now_ns: u64) -> Self {
-        let mut book = Self { guests: BTreeMap::new(), serials: Serials(kept.next), told: Vec::new() };
+        let mut book = Self {
+            guests: BTreeMap::new(),
+            teller: Teller { next: kept.next, judge: None },
+            told: Vec::new(),
+            forgotten: Vec::new(),
+        };
         // In the order in which it happened, since a guest's other boot begins anew.
         let (before, after) =
             kept.events.split_at(kept.events.partition_point(|e| e.serial < kept.places_at));
@@ -44,6 +50,11 @@ impl Book {
         }
         after.iter().for_each(|event| book.restore(event, now_ns));
         book
+    }
+
+    /// These rules say from now on what failed.
+    pub fn follow(&mut self, rules: Arc<dyn Judge>) {
+        self.teller.judge = Some(rules);
     }
 
     fn restore(&mut self, event: &Event, now_ns: u64) {
@@ -73,8 +84,8 @@ impl Book {
 
     /// Something happened.
     pub fn report(&mut self, who: &Who, report: Report, now_ns: u64) {
-        let (guest, serials) = self.parts(who);
-        let told = guest.report(report, now_ns, serials);
+        let (guest, teller) = self.parts(who);
+        let told = guest.report(report, now_ns, teller);
         self.told.extend(told);
     }
 
@@ -83,10 +94,10 @@ impl Book {
         self.guest(who).explain(report, now_ns);
     }
 
-    /// A guest that was hung beats again.
+    /// A guest beats: if it was hung, that is over.
     pub fn recovered(&mut self, who: &Who) {
-        let (guest, serials) = self.parts(who);
-        let told = guest.recovered(serials);
+        let (guest, teller) = self.parts(who);
+        let told = guest.recovered(teller);
         self.told.extend(told);
     }
 
@@ -94,23 +105,27 @@ impl Book {
     pub fn saved(&mut self, guest: &GuestRef, dir: &Path) {
         let key = (guest.domid, guest.uuid.clone());
         if let Some(guest) = self.guests.get_mut(&key) {
-            self.told.extend(guest.saved(dir, &mut self.serials));
+            self.told.extend(guest.saved(dir, &mut self.teller));
         }
     }
 
     /// There is no such domain any more.
     pub fn is_gone(&mut self, guest: &GuestRef, now_ns: u64) {
         if let Some(guest) = self.guests.get_mut(&(guest.domid, guest.uuid.clone())) {
-            guest.tick(now_ns, true, &mut self.serials, &mut self.told);
+            guest.tick(now_ns, true, &mut self.teller, &mut self.told);
             guest.forget_at = Some(now_ns + GONE_NS);
         }
     }
 
     /// Lets time pass. Returns when to be called again.
     pub fn tick(&mut self, now_ns: u64) -> Option<u64> {
-        self.guests.retain(|_, guest| guest.forget_at.is_none_or(|at| at > now_ns));
+        self.guests.retain(|guest, known| {
+            let over = known.forget_at.is_some_and(|at| at <= now_ns);
+            self.forgotten.extend(over.then(|| guest.clone()));
+            !over
+        });
         for guest in self.guests.values_mut() {
-            guest.tick(now_ns, false, &mut self.serials, &mut self.told);
+            guest.tick(now_ns, false, &mut self.teller, &mut self.told);
         }
         self.guests.values().filter_map(Guest::next_ns).min()
     }
@@ -118,6 +133,11 @@ impl Book {
     /// Takes what is to be told, in this order.
     pub fn told(&mut self) -> Vec<Told> {
         std::mem::take(&mut self.told)
+    }
+
+    /// Takes the numbers and UUIDs of guests of which nothing more is told.
+    pub fn forgotten(&mut self) -> Vec<(u16, String)> {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// What a successor must know beside the events.
@@ -128,18 +148,18 @@ impl Book {
             boot_id: guest.boot_id().map(str::to_owned),
             read: guest.places().collect(),
         });
-        (self.serials.0, places.filter(|places| !places.read.is_empty()).collect())
+        (self.teller.next, places.filter(|places| !places.read.is_empty()).collect())
     }
 
     fn guest(&mut self, who: &Who) -> &mut Guest {
         self.parts(who).0
     }
 
-    fn parts(&mut self, who: &Who) -> (&mut Guest, &mut Serials) {
+    fn parts(&mut self, who: &Who) -> (&mut Guest, &mut Teller) {
         let key = (who.guest.domid, who.guest.uuid.clone());
         let guest = self.guests.entry(key).or_insert_with(|| Guest::new(who.clone()));
         guest.is(who);
         guest.forget_at = None;
-        (guest, &mut self.serials)
+        (guest, &mut self.teller)
     }
 }

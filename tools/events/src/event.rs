@@ -205,6 +205,16 @@ impl Failed {
     }
 }
 
+/// Whether more failed than before: nothing, then a service, then the guest.
+pub(crate) fn is_worse(now: Option<Failed>, before: Option<Failed>) -> bool {
+    let much = |failed| match failed {
+        None => 0,
+        Some(Failed::Service) => 1,
+        Some(Failed::Guest | Failed::Unknown) => 2,
+    };
+    much(now) > much(before)
+}
+
 /// The record that told of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {

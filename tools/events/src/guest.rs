@@ -1,64 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The faults of one guest: what belongs together is one.
-//!
-//! | told | is the same fault as |
-//! |---|---|
-//! | an end (`guest-panic`, `-hung`, `-crashed`, `-gone`) | the guest's end, of which there is one |
-//! | a panic, a crash | an oops up to 5 s before it |
-//! | an oops | the guest's panic, if that is not 5 s away |
-//! | a killed process, a victim of the OOM killer | either of them of the same process, within 5 s |
-//! | anything else with a subject | the same kind with that subject, within the kind's window |
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 use vesper_stream::Moment;
 
-use crate::bucket::Bucket;
-use crate::report::{CAUSE_MAX, shortened};
-use crate::{Event, Kind, Report, Source, Who};
+use crate::fault::{CLOSE_NS, Fault, close};
+use crate::limits::Limits;
+use crate::told::Teller;
+use crate::{Event, Kind, Report, Source, Told, Who};
 
 const SECOND: u64 = 1_000_000_000;
-/// What belongs together comes within this time, on the guest's own clock.
-const CLOSE_NS: u64 = 5 * SECOND;
 /// Faults, explanations and places of records that are remembered of a guest.
 const FAULTS_MAX: usize = 64;
 const EXPLAINED_MAX: usize = 16;
 const READ_MAX: usize = 4096;
-/// Events at once, and the time in which there may be one more: of the guest's own, and of those that are its end.
-const STORM: (u64, u64) = (32, SECOND);
-const ENDS: (u64, u64) = (8, 60 * SECOND);
 /// How long repetitions, and what is suppressed, are only counted before that is told.
 const PATIENCE_NS: u64 = 5 * SECOND;
-
-/// The next serial number.
-#[derive(Debug)]
-pub(crate) struct Serials(pub(crate) u64);
-
-impl Serials {
-    fn take(&mut self) -> u64 {
-        self.0 += 1;
-        self.0 - 1
-    }
-}
-
-/// What is to be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// The event as it is known now.
-    pub event: Event,
-    /// It is new, or known to be of another kind: hooks are due.
-    pub act: bool,
-}
-
-#[derive(Debug)]
-struct Fault {
-    event: Event,
-    /// When the last of it was, on dom0's clock.
-    last_ns: u64,
-    /// Since when there is something that was not told.
-    untold_since: Option<u64>,
-}
 
 #[derive(Debug)]
 struct Explanation {
@@ -74,8 +33,7 @@ pub(crate) struct Guest {
     who: Who,
     faults: VecDeque<Fault>,
     explanations: VecDeque<Explanation>,
-    storm: Bucket,
-    ends: Bucket,
+    limits: Limits,
     suppressed: u64,
     suppressed_since: Option<u64>,
     /// Of each buffer, the record that was looked at last.
@@ -90,8 +48,7 @@ impl Guest {
             who,
             faults: VecDeque::new(),
             explanations: VecDeque::new(),
-            storm: Bucket::new(STORM.0, STORM.1),
-            ends: Bucket::new(ENDS.0, ENDS.1),
+            limits: Limits::new(),
             suppressed: 0,
             suppressed_since: None,
             read: BTreeMap::new(),
@@ -105,9 +62,9 @@ impl Guest {
         if who.boot_id.is_some() && self.who.boot_id != who.boot_id {
             if self.who.boot_id.is_some() {
                 let (suppressed, since) = (self.suppressed, self.suppressed_since);
-                let (storm, ends) = (self.storm.clone(), self.ends.clone());
+                let limits = self.limits.clone();
                 // A guest that loads its frontend again and again has no more of them for that.
-                *self = Self { storm, ends, suppressed, suppressed_since: since, ..Self::new(who.clone()) };
+                *self = Self { limits, suppressed, suppressed_since: since, ..Self::new(who.clone()) };
             }
             self.who.boot_id.clone_from(&who.boot_id);
         }
@@ -166,49 +123,49 @@ impl Guest {
     }
 
     /// Something happened.
-    pub(crate) fn report(&mut self, report: Report, now_ns: u64, serials: &mut Serials) -> Option<Told> {
+    pub(crate) fn report(&mut self, report: Report, now_ns: u64, teller: &mut Teller) -> Option<Told> {
         let explained = self.explanation(&report);
         if let Some(at) = self.same(&report) {
-            return self.faults[at].again(report, explained, now_ns, serials);
+            return self.faults[at].again(report, explained, now_ns, teller);
         }
+        let event = self.event(report, teller);
         // What dom0 sees for itself no guest can make without end.
-        let guests_own = report.source.is_some();
-        let bucket = if report.kind.is_end() { &mut self.ends } else { &mut self.storm };
-        if guests_own && !bucket.take(now_ns) {
+        let guests_own = event.source.is_some();
+        if guests_own && !self.limits.take(&event, now_ns) {
             self.suppressed += 1;
             self.suppressed_since.get_or_insert(now_ns);
             return None;
         }
-        let mut fault = self.new_fault(report, serials);
+        let mut fault = self.new_fault(event, teller);
         explained.iter().for_each(|cause| fault.add_cause(cause));
         let event = fault.event.clone();
         self.remember(fault);
         Some(Told { event, act: true })
     }
 
-    /// It was hung and beats again.
-    pub(crate) fn recovered(&mut self, serials: &mut Serials) -> Option<Told> {
+    /// It beats: if it was hung, that is over.
+    pub(crate) fn recovered(&mut self, teller: &mut Teller) -> Option<Told> {
         let hung = |fault: &&mut Fault| fault.event.event == Kind::GuestHung && !fault.event.recovered;
         let fault = self.faults.iter_mut().rev().find(hung)?;
         fault.event.recovered = true;
-        Some(fault.tell(false, serials))
+        Some(fault.tell(false, teller))
     }
 
     /// What it recorded last is saved.
-    pub(crate) fn saved(&mut self, dir: &Path, serials: &mut Serials) -> Option<Told> {
+    pub(crate) fn saved(&mut self, dir: &Path, teller: &mut Teller) -> Option<Told> {
         let fault = self.end()?;
         fault.event.saved = Some(dir.to_owned());
-        Some(fault.tell(false, serials))
+        Some(fault.tell(false, teller))
     }
 
     /// Tells what has only been counted for long enough; `at_once`: all of it.
-    pub(crate) fn tick(&mut self, now_ns: u64, at_once: bool, serials: &mut Serials, out: &mut Vec<Told>) {
+    pub(crate) fn tick(&mut self, now_ns: u64, at_once: bool, teller: &mut Teller, out: &mut Vec<Told>) {
         let due = |since: &mut Option<u64>| {
             since.take_if(|since| at_once || now_ns.abs_diff(*since) >= PATIENCE_NS).is_some()
         };
         for fault in &mut self.faults {
             if due(&mut fault.untold_since) {
-                out.push(fault.tell(false, serials));
+                out.push(fault.tell(false, teller));
             }
         }
         if self.suppressed > 0 && due(&mut self.suppressed_since) {
@@ -217,7 +174,8 @@ impl Guest {
                 "so much happened in the guest that not all of it is told",
                 Moment { nanos: now_ns },
             );
-            let event = self.new_fault(report, serials).event;
+            let event = self.event(report, teller);
+            let event = self.new_fault(event, teller).event;
             out.push(Told { event, act: true });
         }
     }
@@ -229,12 +187,11 @@ impl Guest {
         due.chain(self.forget_at).min()
     }
 
-    fn new_fault(&mut self, report: Report, serials: &mut Serials) -> Fault {
-        self.suppressed_since = None;
-        let serial = serials.take();
-        let event = Event {
-            serial,
-            fault: serial,
+    /// An event that has no number yet.
+    fn event(&self, report: Report, teller: &Teller) -> Event {
+        let mut event = Event {
+            serial: 0,
+            fault: 0,
             event: report.kind,
             severity: report.severity,
             guest: self.who.guest.clone(),
@@ -250,10 +207,19 @@ impl Guest {
             end: report.end,
             recovered: false,
             repeated: 0,
-            suppressed: std::mem::take(&mut self.suppressed),
+            suppressed: 0,
             source: report.source,
             saved: None,
         };
+        teller.judge(&mut event);
+        event
+    }
+
+    fn new_fault(&mut self, mut event: Event, teller: &mut Teller) -> Fault {
+        event.serial = teller.serial();
+        event.fault = event.serial;
+        event.suppressed = std::mem::take(&mut self.suppressed);
+        self.suppressed_since = None;
         Fault { last_ns: event.time.nanos, event, untold_since: None }
     }
 
@@ -285,98 +251,5 @@ impl Guest {
         };
         let at = self.explanations.iter().rposition(meant)?;
         self.explanations.remove(at).map(|told| told.cause)
-    }
-}
-
-impl Fault {
-    fn is_open_end(&self) -> bool {
-        self.event.event.is_end() && !self.event.recovered
-    }
-
-    fn is_of(&self, report: &Report) -> bool {
-        let mine = self.event.event;
-        let is_close = |window| close(self.last_ns, report.time.nanos, window);
-        let same_subject = report.subject.is_some() && self.event.subject == report.subject;
-        match report.kind {
-            kind if kind.is_end() && self.is_open_end() => true,
-            Kind::GuestPanic | Kind::GuestCrashed => mine == Kind::GuestOops && is_close(CLOSE_NS),
-            kind if kind.is_end() => false,
-            Kind::GuestOops => mine == Kind::GuestPanic && is_close(CLOSE_NS),
-            Kind::ProcessKilled | Kind::GuestOom => {
-                matches!(mine, Kind::ProcessKilled | Kind::GuestOom) && same_subject && is_close(CLOSE_NS)
-            }
-            kind => mine == kind && same_subject && is_close(window_ns(kind)),
-        }
-    }
-
-    /// The same fault, reported once more.
-    fn again(
-        &mut self,
-        report: Report,
-        explained: Option<String>,
-        now_ns: u64,
-        serials: &mut Serials,
-    ) -> Option<Told> {
-        self.last_ns = self.last_ns.max(report.time.nanos);
-        let explains_better = report.kind.rank() > self.event.event.rank();
-        let ended = report.end.filter(|_| self.event.end.is_none());
-        if explains_better {
-            let event = &mut self.event;
-            // It began when the first of it was seen.
-            if report.time < event.time {
-                (event.time, event.error_ns) = (report.time, report.error_ns);
-            }
-            // What dom0 sees says that it happened, what the guest recorded says why.
-            let why = match report.source {
-                None => format!("{}; {}", report.cause, event.cause),
-                Some(_) => report.cause,
-            };
-            event.event = report.kind;
-            event.severity = event.severity.max(report.severity);
-            event.cause = shortened(why, 2 * CAUSE_MAX);
-            event.subject = report.subject;
-            event.process = report.process.or(event.process.take());
-            event.source = report.source.or(event.source.take());
-            if !report.stack.is_empty() {
-                event.stack = report.stack;
-            }
-        } else if report.kind == self.event.event && !report.kind.is_end() {
-            self.event.repeated += 1;
-            self.untold_since.get_or_insert(now_ns);
-        }
-        if let Some(cause) = explained {
-            self.add_cause(&cause);
-        }
-        if let Some(end) = ended {
-            self.event.end = Some(end);
-            self.event.severity = self.event.severity.max(report.severity);
-        }
-        (explains_better || ended.is_some()).then(|| self.tell(explains_better, serials))
-    }
-
-    fn add_cause(&mut self, cause: &str) {
-        if !self.event.cause.contains(cause) {
-            self.event.cause = shortened(format!("{}; {cause}", self.event.cause), 2 * CAUSE_MAX);
-        }
-    }
-
-    fn tell(&mut self, act: bool, serials: &mut Serials) -> Told {
-        self.untold_since = None;
-        self.event.serial = serials.take();
-        Told { event: self.event.clone(), act }
-    }
-}
-
-fn close(one: u64, other: u64, window_ns: u64) -> bool {
-    one.abs_diff(other) <= window_ns
-}
-
-/// How long after the last of it the same is no new fault.
-fn window_ns(kind: Kind) -> u64 {
-    match kind {
-        // The kernel itself says it again every two minutes.
-        Kind::ProcessStuck => 600 * SECOND,
-        Kind::BlockError => 60 * SECOND,
-        _ => CLOSE_NS,
     }
 }

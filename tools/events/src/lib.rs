@@ -15,25 +15,35 @@
 //! |---|---|
 //! | [`event`] | the document |
 //! | [`report`] | what is known of a fault before it is an event; records to reports |
-//! | `guest`, `bucket` | the faults of one guest; how many it may have |
+//! | `fault` | one fault: what belongs to it |
+//! | `guest` | the faults of one guest |
+//! | `limits`, `bucket` | how many it may have |
+//! | `told` | what is told of one, and what the rules say failed |
 //! | `book` | all guests, and the serial numbers |
 //! | [`journal`] | on disk |
 //! | [`recent`] | the newest, for those who ask |
+//! | [`standing`] | what still counts of each guest |
 //!
 //! `docs/events.md` has the documents by example.
 
 mod book;
 mod bucket;
 pub mod event;
+mod fault;
 mod guest;
 pub mod journal;
+mod limits;
 pub mod recent;
 pub mod report;
+pub mod standing;
 #[cfg(test)]
 mod tests;
+mod told;
 
-pub use book::{Book, Told};
+pub use book::Book;
 pub use event::{End, Event, Failed, Kind, Missed, Severity, Source};
 pub use journal::{Entry, Journal, Kept};
 pub use recent::Recent;
 pub use report::{Meaning, Meanings, Report, Who};
+pub use standing::Standing;
+pub use told::{Judge, Told};

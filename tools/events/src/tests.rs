@@ -9,6 +9,9 @@ use vesper_stream::{Header, Moment, Schema};
 
 use super::*;
 
+mod judged;
+mod standing;
+
 const SECOND: u64 = 1_000_000_000;
 
 pub(crate) fn who(domid: u16, boot: Option<char>) -> Who {
@@ -339,14 +342,15 @@ fn the_newest_of_each_fault_is_kept_up_to_a_limit() {
 }
 
 proptest! {
-    /// Whatever a guest reports: serials grow, what is told is bounded, and nothing is lost without a count.
+    /// Whatever a guest reports and rules say of it: serials grow, what is told is bounded, and nothing is lost without a count.
     #[test]
     fn any_reports_are_told_or_counted(
+        judged in any::<bool>(),
         reports in prop::collection::vec((0usize..6, 0u32..200, 0u64..4), 0..400),
         step in 0u64..SECOND,
     ) {
         let kinds = [Kind::GuestPanic, Kind::GuestOops, Kind::GuestOom, Kind::ProcessKilled, Kind::ProcessStuck, Kind::BlockError];
-        let mut book = book();
+        let mut book = if judged { judged::by_kind() } else { book() };
         let (mut now, mut last, mut told) = (100 * SECOND, 0, Vec::new());
         for (kind, pid, back) in &reports {
             now += step;
@@ -365,6 +369,7 @@ proptest! {
         let new = told.iter().filter(|told| told.event.serial == told.event.fault).count() as u64;
         prop_assert!(new + suppressed <= reports.len() as u64 + 1, "{new} {suppressed}");
         let seconds = reports.len() as u64 * step / SECOND;
-        prop_assert!(new <= 32 + 8 + seconds + seconds / 5 + 2, "{new} in {seconds} s");
+        let limits = if judged { 3 } else { 1 };
+        prop_assert!(new <= limits * (32 + seconds) + 8 + seconds / 5 + 2, "{new} in {seconds} s");
     }
 }

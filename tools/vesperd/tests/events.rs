@@ -211,6 +211,38 @@ fn a_guest_that_hangs_and_one_that_is_paused() {
     assert_ne!(fed.until(Kind::GuestHung).fault, hung.fault);
 }
 
+/// Whoever takes the guest over does not know what was told of it, but the journal does.
+#[test]
+fn a_hang_that_ends_while_nobody_looks_is_over() {
+    let mut world = World::with(|config| config.events.watch = Some(Duration::from_millis(50)));
+    let (guest, _probe) = probed(&world, 1);
+    guest.relay().set_heartbeat(Duration::from_millis(50));
+    let mut fed = follow(&world, 0);
+    let mut hang = || {
+        guest.relay().set_hung(0, true);
+        std::iter::from_fn(|| fed.next()).find(|event| event.event == Kind::GuestHung && !event.recovered)
+    };
+    let hung = hang().unwrap();
+    let request = Request::Detach { dom: "1".into(), force: true, timeout_ms: None };
+    world.ask(&request).unwrap();
+    guest.relay().set_hung(0, false);
+    world.ask(&Request::Attach { dom: "1".into(), timeout_ms: None }).unwrap();
+    let request = Request::Alive { dom: "1".into(), module: None, timeout_ms: None, now: true };
+    let is_well = |world: &World| match world.ask(&request) {
+        Ok(Done::Alive(answer)) => answer.alive && answer.because == Because::Beating,
+        other => panic!("{other:?}"),
+    };
+    eventually("it beats again when it is attached again", || is_well(&world));
+    let again = hang().unwrap();
+    assert_ne!(again.fault, hung.fault);
+    world.stop();
+    guest.relay().set_hung(0, false);
+    world.start().unwrap();
+    eventually("it beats again when there is a daemon again", || is_well(&world));
+    let last = of_kind(&world, Kind::GuestHung).pop().unwrap();
+    assert!(last.recovered && last.fault == again.fault, "{last:?}");
+}
+
 #[test]
 fn a_probe_that_is_lost_is_told_unless_somebody_asked_for_it() {
     let world = World::new();

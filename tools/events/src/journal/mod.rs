@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use files::Files;
 use serde::{Deserialize, Serialize};
 
+use crate::event::is_worse;
 use crate::{Event, Kind};
 
 /// Least bytes of all files: some of each must fit.
@@ -172,7 +173,14 @@ impl Kept {
             }
             Entry::Event(event) => {
                 self.next = self.next.max(event.serial + 1);
-                newest.insert(event.fault, *event);
+                let (fault, kind, failed) = (event.fault, event.event, event.failed);
+                if let Some(before) = newest.insert(fault, *event)
+                    && is_worse(failed, before.failed)
+                    && let Some(acted) = self.acted.get_mut(&fault)
+                {
+                    // What was done was for less.
+                    acted.kinds.remove(&kind);
+                }
             }
             // Of an event that could not be written, this may be all that says that its number was given out.
             Entry::Hook { fault, hook, .. } => {

@@ -7,7 +7,7 @@ use vesper_stream::Moment;
 
 use super::*;
 use crate::tests::who;
-use crate::{Book, Report};
+use crate::{Book, Failed, Report};
 
 /// As a daemon does that starts.
 fn open(dir: &Path, limit: u64) -> (Journal, Kept) {
@@ -71,6 +71,28 @@ fn what_was_acted_on_is_no_new_fault() {
     write(&mut journal, &event(kept.next, Kind::GuestPanic));
     let (_, kept) = open(dir.path(), LIMIT_MIN);
     assert_eq!(kept.pending().map(|event| event.serial).collect::<Vec<_>>(), [1, 8]);
+}
+
+#[test]
+fn what_turned_out_to_be_worse_is_pending_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(dir.path(), LIMIT_MIN);
+    let hung = event(1, Kind::GuestHung);
+    let dead = Event { serial: 2, failed: Some(Failed::Guest), ..hung.clone() };
+    let acted = || Entry::Acted { fault: 1, kind: Kind::GuestHung };
+    let told = |event: &Event| Entry::Event(Box::new(event.clone()));
+    let steps = [
+        (told(&hung), true),
+        (acted(), false),
+        (told(&dead), true),
+        (acted(), false),
+        (told(&Event { serial: 3, repeated: 1, ..dead.clone() }), false),
+    ];
+    for (entry, pending) in steps {
+        journal.append(&entry).unwrap();
+        let (_, kept) = open(dir.path(), LIMIT_MIN);
+        assert_eq!(kept.pending().count() == 1, pending, "{entry:?}");
+    }
 }
 
 /// Whatever the last line was cut to when the daemon died: nothing before it is lost, and what follows can be read.

@@ -18,18 +18,10 @@ impl Desk {
     /// guest that was started anew begins without.
     pub(super) fn faults(&self, order: &Order, now: Moment) -> Vec<Fault> {
         let boot = self.backend.guest(order.domid).and_then(|info| info.boot_id);
-        let of_guest = |event: &&Event| {
-            let same = event.guest.domid == order.domid.0 && event.guest.uuid == order.guest.uuid;
-            same && (boot.is_none() || event.boot_id.is_none() || event.boot_id == boot)
-        };
-        let recent = self.events.recent();
-        recent
-            .all()
-            .map(AsRef::as_ref)
-            .filter(of_guest)
-            .filter(|event| counts(event, now))
-            .map(fault)
-            .collect()
+        let of_boot = |event: &&Event| boot.is_none() || event.boot_id.is_none() || event.boot_id == boot;
+        let standing = self.events.standing();
+        let faults = standing.of(&order.guest).iter().filter(of_boot);
+        faults.filter(|event| counts(event, now)).map(fault).collect()
     }
 }
 

@@ -3,11 +3,15 @@
 
 use std::fs::File;
 
+use vesper_api::GuestRef;
+use vesper_events::{Kind, Report, Who};
 use vesper_grant::loopback::Machine;
+use vesper_stream::Moment;
 use vesper_xenback::Limits;
 use vesper_xenstore::{MemoryStore, Tx};
 
 use super::*;
+use crate::events::Note;
 use crate::rights::tests::{apart, user};
 use crate::saver::Place;
 
@@ -121,4 +125,41 @@ fn an_image_of_a_client_that_went_away_is_not_kept() {
     desk.forget(16);
     let clients: Vec<_> = desk.preparing.values().map(|order| order.by.clone()).collect();
     assert!(matches!(clients[..], [By::Client(17, _)]), "{clients:?}");
+}
+
+/// A guest hangs, and nobody may do anything about it for now; meanwhile another one makes as many events as it likes.
+#[test]
+fn what_another_guest_makes_does_not_hide_that_one_hangs() {
+    let mut desk = desk();
+    let alive = Request::Alive { dom: "1".into(), module: None, timeout_ms: None, now: true };
+    let now = |desk: &mut Desk| match ask(desk, 16, &[70], &alive, None) {
+        Response::Reply(reply) => match reply.into_result().unwrap() {
+            Done::Alive(answer) => (answer.alive, answer.faults.len()),
+            other => panic!("{other:?}"),
+        },
+        _ => panic!("it is not answered at once"),
+    };
+    assert_eq!(now(&mut desk), (true, 0));
+    let seen = |kind| Note::Seen(Report::seen(kind, "x".repeat(500), Moment::now()));
+    desk.events.note(DomId(1), seen(Kind::GuestHung));
+    until("the hang is told", || desk.events.recent().last() == 1);
+    assert_eq!(now(&mut desk), (false, 1));
+    let other = GuestRef { domid: 2, name: "web2".into(), uuid: "u2".into() };
+    desk.events.note(DomId(2), Note::Is(Who::new(other, None)));
+    (0..8000).for_each(|_| desk.events.note(DomId(2), seen(Kind::ProbeLost)));
+    until("the hang is none of the newest events", || desk.events.recent().gone() >= 1);
+    assert_eq!(now(&mut desk), (false, 1));
+    desk.events.note(DomId(1), Note::Recovered);
+    until("it is told that it goes on", || desk.events.recent().all().any(|event| event.recovered));
+    assert_eq!(now(&mut desk), (true, 0));
+}
+
+fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    for _ in 0..6000 {
+        if happened() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{what}: it did not happen");
 }

@@ -6,6 +6,7 @@
 //! guest that is starved, being saved or paused is not hung.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::time::{Duration, Instant};
 
 use vesper_events::{Kind, Report};
@@ -31,10 +32,20 @@ pub(super) struct Watch {
 struct Seen {
     /// vCPUs that hung in the last look.
     hung: Vec<u32>,
-    told_hung: bool,
+    told: Told,
     /// It was paused in the last look; in the one before, too.
     paused: bool,
     told_paused: bool,
+}
+
+/// What was told last of whether it hangs.
+#[derive(Default, PartialEq, Eq)]
+enum Told {
+    /// It is not known: it may have been a daemon before this one, or before the guest was detached.
+    #[default]
+    Unsure,
+    Hung,
+    Beats,
 }
 
 impl Watch {
@@ -81,9 +92,9 @@ impl Desk {
 impl Seen {
     /// What there is to tell after one more look.
     fn look(&mut self, verdict: Verdict) -> Option<Note> {
-        let was_paused = std::mem::replace(&mut self.paused, verdict == Verdict::Alive(Why::Paused));
+        let was_paused = mem::replace(&mut self.paused, verdict == Verdict::Alive(Why::Paused));
         self.told_paused &= self.paused;
-        let hung = std::mem::take(&mut self.hung);
+        let hung = mem::take(&mut self.hung);
         match verdict {
             Verdict::Hung { vcpus } => {
                 let still: Vec<u32> = vcpus.iter().filter(|vcpu| hung.contains(vcpu)).copied().collect();
@@ -93,9 +104,10 @@ impl Seen {
             // That may be because it has beaten.
             Verdict::Undecided { .. } => None,
             Verdict::Alive(why) => {
-                let recovered = why == Why::Beating && std::mem::take(&mut self.told_hung);
-                let paused =
-                    was_paused && self.paused && !std::mem::replace(&mut self.told_paused, self.paused);
+                // Whether there is a hang that this ends, the book knows.
+                let recovered =
+                    why == Why::Beating && mem::replace(&mut self.told, Told::Beats) != Told::Beats;
+                let paused = was_paused && self.paused && !mem::replace(&mut self.told_paused, self.paused);
                 if recovered {
                     Some(Note::Recovered)
                 } else {
@@ -109,7 +121,7 @@ impl Seen {
 
     /// These vCPUs, if any, hung in two looks.
     fn hangs(&mut self, vcpus: &[u32]) -> Option<Note> {
-        if vcpus.is_empty() || std::mem::replace(&mut self.told_hung, true) {
+        if vcpus.is_empty() || mem::replace(&mut self.told, Told::Hung) == Told::Hung {
             return None;
         }
         let named: Vec<_> = vcpus.iter().map(u32::to_string).collect();
@@ -143,16 +155,21 @@ mod tests {
     #[test]
     fn one_look_says_nothing_and_two_say_it_once() {
         let table = [
-            (vec![HUNG(), BEATS, HUNG(), STARVED, HUNG(), PAUSED], vec![]),
+            // A daemon before this one may have told that it hung.
+            (vec![UNSURE, BEATS, BEATS, HUNG(), HUNG(), BEATS], vec!["recovered", "guest-hung", "recovered"]),
+            (vec![HUNG(), BEATS, HUNG(), STARVED, HUNG(), PAUSED], vec!["recovered"]),
             (vec![HUNG(), HUNG(), HUNG(), UNSURE, HUNG()], vec!["guest-hung"]),
             (vec![HUNG(), UNSURE, HUNG(), UNSURE, UNSURE], vec![]),
-            (vec![OTHER(), BEATS, HUNG(), OTHER(), HUNG(), OTHER()], vec![]),
+            (vec![OTHER(), BEATS, HUNG(), OTHER(), HUNG(), OTHER()], vec!["recovered"]),
             (
                 vec![HUNG(), HUNG(), STARVED, BEATS, BEATS, HUNG(), HUNG()],
                 vec!["guest-hung", "recovered", "guest-hung"],
             ),
-            (vec![PAUSED, BEATS, PAUSED, BEATS], vec![]),
-            (vec![PAUSED, PAUSED, PAUSED, BEATS, PAUSED, PAUSED], vec!["guest-paused", "guest-paused"]),
+            (vec![PAUSED, BEATS, PAUSED, BEATS], vec!["recovered"]),
+            (
+                vec![PAUSED, PAUSED, PAUSED, BEATS, PAUSED, PAUSED],
+                vec!["guest-paused", "recovered", "guest-paused"],
+            ),
             (vec![HUNG(), HUNG(), PAUSED, PAUSED, BEATS], vec!["guest-hung", "guest-paused", "recovered"]),
         ];
         for (verdicts, wanted) in table {

@@ -38,7 +38,7 @@ pub(crate) enum Note {
     Seen(Report),
     /// It can be read no more, if it could.
     Unreadable(String),
-    /// It was hung and beats again.
+    /// It beats: if it was hung, that is over.
     Recovered,
     /// The domain has ended.
     Ended(Report),

@@ -34,7 +34,7 @@ pub(crate) use inbox::Note;
 use keeper::Keeper;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use vesper_config::Rules;
-use vesper_events::Recent;
+use vesper_events::{Recent, Standing};
 use vesper_grant::DomId;
 use watcher::Watcher;
 
@@ -62,6 +62,7 @@ pub(crate) struct Events {
 /// What it has told.
 struct Shared {
     recent: Mutex<Recent>,
+    standing: Mutex<Standing>,
     /// Readable when there is something new.
     news: EventFd,
 }
@@ -75,13 +76,13 @@ impl Events {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let news = EventFd::from_value_and_flags(0, flags)?;
         let inbox = Arc::new(Inbox::default());
-        let shared = Arc::new(Shared { recent: Mutex::default(), news });
+        let shared = Arc::new(Shared { recent: Mutex::default(), standing: Mutex::default(), news });
         let (keeper, kept) = Keeper::open(&place);
         // Before anybody can ask.
-        kept.events.iter().for_each(|event| lock(&shared.recent).add(Arc::new(event.clone())));
-        let (told, sees, does) = (inbox.clone(), shared.clone(), inbox.clone());
+        shared.add(kept.events.iter().cloned().map(Arc::new).collect());
+        let (told, does) = (inbox.clone(), inbox.clone());
         let hooks = Hooks::new(place.hooks, &kept, move |ran| does.ran(ran))?;
-        let mut watcher = Watcher::new(keeper, &kept, hooks, place.rules, move |events| sees.add(events));
+        let mut watcher = Watcher::new(keeper, &kept, hooks, place.rules, shared.clone());
         watcher.act_on(kept.pending());
         let thread = thread::Builder::new().name("events".into()).spawn(move || watcher.run(&told))?;
         Ok(Self { inbox, shared, thread: Some(thread) })
@@ -105,6 +106,11 @@ impl Events {
     /// What was told.
     pub(crate) fn recent(&self) -> MutexGuard<'_, Recent> {
         lock(&self.shared.recent)
+    }
+
+    /// What still counts of each guest.
+    pub(crate) fn standing(&self) -> MutexGuard<'_, Standing> {
+        lock(&self.shared.standing)
     }
 
     /// Whether something was told since this was asked last.
@@ -133,10 +139,19 @@ impl Drop for Events {
 
 impl Shared {
     fn add(&self, events: Vec<Arc<vesper_events::Event>>) {
-        let mut recent = lock(&self.recent);
-        events.into_iter().for_each(|event| recent.add(event));
+        let (mut recent, mut standing) = (lock(&self.recent), lock(&self.standing));
+        for event in events {
+            standing.add(&event);
+            recent.add(event);
+        }
         // It only fails when it is raised already.
         let _ = self.news.write(1);
+    }
+
+    /// Nothing more is told of these guests.
+    fn forget(&self, guests: Vec<(u16, String)>) {
+        let mut standing = lock(&self.standing);
+        guests.into_iter().for_each(|(domid, uuid)| standing.forget(domid, uuid));
     }
 }
 

@@ -14,6 +14,7 @@ use vesper_events::{Book, Entry, Event, Kind, Report, Severity, Told};
 use vesper_grant::DomId;
 use vesper_stream::Moment;
 
+use super::Shared;
 use super::inbox::{Inbox, Note, Work};
 use super::keeper::Keeper;
 use super::watched::Watched;
@@ -21,9 +22,6 @@ use crate::hooks::{Hooks, Ran};
 
 /// Rounds that a daemon which stops takes for what is there.
 const LAST_ROUNDS: u32 = 256;
-
-/// Called with events that are on disk.
-type Tell = Box<dyn FnMut(Vec<Arc<Event>>) + Send>;
 
 pub(super) struct Watcher {
     book: Book,
@@ -33,9 +31,8 @@ pub(super) struct Watcher {
     leaving: Vec<Watched>,
     /// Guests with something left to read.
     unread: BTreeSet<DomId>,
-    tell: Tell,
+    shared: Arc<Shared>,
     hooks: Hooks,
-    rules: Arc<Rules>,
     log_limit: LogLimit,
 }
 
@@ -46,17 +43,18 @@ impl Watcher {
         kept: &Kept,
         hooks: Hooks,
         rules: Arc<Rules>,
-        tell: impl FnMut(Vec<Arc<Event>>) + Send + 'static,
+        shared: Arc<Shared>,
     ) -> Self {
+        let mut book = Book::new(kept, Moment::now().nanos);
+        book.follow(rules);
         Self {
-            book: Book::new(kept, Moment::now().nanos),
+            book,
             keeper,
             guests: BTreeMap::new(),
             leaving: Vec::new(),
             unread: BTreeSet::new(),
-            tell: Box::new(tell),
+            shared,
             hooks,
-            rules,
             log_limit: LogLimit::default(),
         }
     }
@@ -90,7 +88,9 @@ impl Watcher {
     /// Returns when the next one is due although nothing happens.
     fn round(&mut self, work: Work) -> Option<Duration> {
         let now = Moment::now();
-        self.rules = work.rules.unwrap_or_else(|| self.rules.clone());
+        if let Some(rules) = work.rules {
+            self.book.follow(rules);
+        }
         self.have_run(work.ran);
         for (domid, note) in work.notes {
             self.take(domid, note, now);
@@ -99,6 +99,7 @@ impl Watcher {
         self.read(now);
         let due = self.book.tick(now.nanos);
         self.say();
+        self.shared.forget(self.book.forgotten());
         // Rounded up, so that it *is* due then.
         due.map(|at| Duration::from_nanos(at.saturating_sub(now.nanos)) + Duration::from_millis(1))
     }
@@ -170,18 +171,17 @@ impl Watcher {
 
     /// Writes down what was learned, and tells it then.
     fn say(&mut self) {
-        let mut told = self.book.told();
+        let told = self.book.told();
         if told.is_empty() {
             return;
         }
-        told.iter_mut().for_each(|told| self.rules.judge(&mut told.event));
         let entries: Vec<_> = told.iter().map(|told| Entry::Event(Box::new(told.event.clone()))).collect();
         self.keeper.write(&entries, &self.book);
         self.keeper.sync();
         told.iter().for_each(log_of);
         let act = told.iter().map(|told| told.act).collect::<Vec<_>>();
         let events: Vec<_> = told.into_iter().map(|told| Arc::new(told.event)).collect();
-        (self.tell)(events.clone());
+        self.shared.add(events.clone());
         let due = events.into_iter().zip(act).filter(|(_, act)| *act);
         let nothing: Vec<_> = due.filter_map(|(event, _)| self.act(event, false)).collect();
         self.keeper.write(&nothing, &self.book);
