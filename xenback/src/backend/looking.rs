@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which guests and devices there are, by what Xen and xenstore say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use vesper_action::listener::{DeadCause, Domain};
@@ -72,6 +72,7 @@ impl Backend {
             .filter(|domain| domain.id.0 != 0 && domain.id.0 < FIRST_RESERVED)
             .map(|domain| (domain.id, domain))
             .collect();
+        let mut gone = BTreeSet::new();
         for (domid, uuid) in self.guests.values().map(|guest| (guest.domid, guest.uuid)).collect::<Vec<_>>() {
             let state = known.get(&domid).copied().filter(|state| Uuid(state.uuid) == uuid);
             if let Some(state) = state.filter(|state| !state.dying) {
@@ -80,6 +81,7 @@ impl Backend {
             }
             let Some(guest) = self.guests.remove(&domid) else { continue };
             self.turns.remove(domid);
+            gone.insert(domid);
             let cause = match domain(state) {
                 Domain::Dead(cause) => cause,
                 _ => DeadCause::Destroyed,
@@ -91,6 +93,11 @@ impl Backend {
         let mut appeared = false;
         for (domid, state) in known {
             if self.guests.contains_key(&domid) || state.dying {
+                continue;
+            }
+            if gone.contains(&domid) {
+                // The number is used again. First comes what there is to tell of the one before, while nobody else has it.
+                self.look_again(now);
                 continue;
             }
             let uuid = Uuid(state.uuid);
@@ -154,7 +161,11 @@ impl Backend {
     }
 
     fn retry_later(&mut self, now: Instant) {
-        self.retry_at.get_or_insert(now + RETRY);
+        self.look_again(now + RETRY);
+    }
+
+    fn look_again(&mut self, at: Instant) {
+        self.retry_at = Some(self.retry_at.map_or(at, |before| before.min(at)));
     }
 
     fn has_state(&self, domid: DomId) -> Result<bool, Error> {

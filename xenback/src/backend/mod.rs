@@ -50,7 +50,7 @@ pub struct Backend {
     store: Arc<dyn Store>,
     /// `Some` while the store is lost: when to look at the domains.
     poll_at: Option<Instant>,
-    /// When to look again at the domains and the backend nodes, because looking failed.
+    /// When to look again at the domains and the backend nodes, because a look failed or could not do it all.
     retry_at: Option<Instant>,
     epoll: Epoll,
 }
