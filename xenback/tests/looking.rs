@@ -5,12 +5,46 @@ mod common;
 
 use std::time::Duration;
 
-use common::World;
-use vesper_grant::DomId;
+use common::{RawExport, World, drain, lines, write_lines};
+use vesper_grant::{DomId, ShutdownReason};
+use vesper_relay_mirror::writer::WhenFull;
 use vesper_xenback::action::listener::DeadCause;
 use vesper_xenback::{Event, Uuid};
 
 const G: DomId = DomId(1);
+
+#[test]
+fn a_guest_that_ended_while_no_backend_ran_and_is_kept_is_over_soon() {
+    for (reason, wanted) in [
+        (ShutdownReason::Crash, vec![DeadCause::Crashed]),
+        (ShutdownReason::Poweroff, vec![DeadCause::PoweredOff]),
+        (ShutdownReason::Suspend, vec![]),
+    ] {
+        let mut world = World::new();
+        let mut guest = world.add_listening(1);
+        let mut export = RawExport::small(&guest, 1, "panic");
+        assert_eq!(guest.export(&mut world, &mut export), 0);
+        let mut writer = export.writer(0, WhenFull::Refuse, guest.bell());
+        write_lines(&mut writer, "a", 0..5);
+        world.machine.shut_down(G, reason);
+        world.store.shut_down();
+        world.events.clear();
+        world.restart_backend();
+        let is_shared = |event: &Event| matches!(event, Event::Exported { domid: G, .. });
+        assert!(world.events.iter().any(is_shared), "{:?}", world.events);
+        assert_eq!(ends(&world), [], "its channels are read first");
+        // Nobody comes or goes.
+        let mut remains = None;
+        for _ in 0..20 {
+            world.pass(Duration::from_millis(100));
+            remains = remains.or(world.backend.remains(G));
+        }
+        assert_eq!(ends(&world), wanted, "{reason:?}");
+        if let Some(mut remains) = remains {
+            assert_eq!(drain(&mut remains.exports[0].1, 0).0, lines("a", 0..5));
+        }
+    }
+}
 
 /// Nobody is to take the new one for the old one, of which things are told by its number.
 #[test]
@@ -34,4 +68,12 @@ fn a_number_that_is_used_again_is_anothers_only_when_all_is_told_of_the_first() 
     world.pass(Duration::ZERO);
     assert_eq!(world.events, [Event::GuestAppeared { domid: G, uuid: second }]);
     assert_eq!(world.info(1).uuid, second);
+}
+
+fn ends(world: &World) -> Vec<DeadCause> {
+    let cause = |event: &Event| match event {
+        Event::GuestEnded { domid: G, cause, .. } => Some(*cause),
+        _ => None,
+    };
+    world.events.iter().filter_map(cause).collect()
 }

@@ -116,6 +116,10 @@ impl Backend {
             self.guests.insert(domid, guest);
             self.events.push(Event::GuestAppeared { domid, uuid });
             appeared = true;
+            if matches!(domain(Some(state)), Domain::Dead(_)) {
+                // It ended while nobody looked, and is kept. Xen will not tell of it again; its channels are taken up first.
+                self.retry_later(now);
+            }
         }
         if appeared {
             self.look_at_backends(now);
