@@ -228,6 +228,12 @@ impl Backend {
         self.with(guest, Instant::now(), |guest, _| guest.wake());
     }
 
+    /// What came of the guest's last words in this place is safe, so that the next daemon need not hear them again. Another
+    /// boot's are not meant.
+    pub fn words_noted(&mut self, guest: DomId, boot_id: &str, slot: u32) {
+        self.with(guest, Instant::now(), |guest, _| guest.words_noted(boot_id, slot));
+    }
+
     /// Takes a look at the guest now, and judges by this and an earlier look whether it lives. [`Verdict::Undecided`]
     /// says when to ask again.
     ///

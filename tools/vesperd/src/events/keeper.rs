@@ -34,26 +34,26 @@ impl Keeper {
         (Self { journal, limit: LogLimit::default(), failing: false }, kept)
     }
 
-    /// Writes lines.
-    pub(super) fn write(&mut self, entries: &[Entry], book: &Book) {
-        let Some(journal) = &mut self.journal else { return };
+    /// Writes lines. False: they are not in the journal, which there is.
+    pub(super) fn write(&mut self, entries: &[Entry], book: &Book) -> bool {
+        let Some(journal) = &mut self.journal else { return true };
         let mut written = entries.iter().try_for_each(|entry| journal.append(entry));
         if written.is_ok() && journal.is_long() {
             let (next, places) = book.kept();
             written = journal.begin(next, places);
         }
-        self.say(written);
+        self.say(written)
     }
 
-    /// Sees to it that they are on disk.
-    pub(super) fn sync(&mut self) {
-        if let Some(journal) = &mut self.journal {
-            let synced = journal.sync();
-            self.say(synced);
-        }
+    /// Sees to it that they are on disk. False: they are not.
+    pub(super) fn sync(&mut self) -> bool {
+        let Some(journal) = &mut self.journal else { return true };
+        let synced = journal.sync();
+        self.say(synced)
     }
 
-    fn say(&mut self, written: io::Result<()>) {
+    fn say(&mut self, written: io::Result<()>) -> bool {
+        let is_written = written.is_ok();
         match written {
             Ok(()) if std::mem::take(&mut self.failing) => {
                 log::info!("the journal of events is written again");
@@ -66,5 +66,6 @@ impl Keeper {
                 });
             }
         }
+        is_written
     }
 }

@@ -62,8 +62,16 @@ pub(crate) struct Events {
 /// What it has told.
 struct Shared {
     recent: Mutex<Recent>,
+    heard: Mutex<Vec<Heard>>,
     /// Readable when there is something new.
     news: EventFd,
+}
+
+/// Last words of which all that came is on disk.
+pub(crate) struct Heard {
+    pub(crate) domid: DomId,
+    pub(crate) boot_id: String,
+    pub(crate) slot: u32,
 }
 
 impl Events {
@@ -75,13 +83,13 @@ impl Events {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let news = EventFd::from_value_and_flags(0, flags)?;
         let inbox = Arc::new(Inbox::default());
-        let shared = Arc::new(Shared { recent: Mutex::default(), news });
+        let shared = Arc::new(Shared { recent: Mutex::default(), heard: Mutex::default(), news });
         let (keeper, kept) = Keeper::open(&place);
         // Before anybody can ask.
         kept.events.iter().for_each(|event| lock(&shared.recent).add(Arc::new(event.clone())));
-        let (told, sees, does) = (inbox.clone(), shared.clone(), inbox.clone());
+        let (told, does) = (inbox.clone(), inbox.clone());
         let hooks = Hooks::new(place.hooks, &kept, move |ran| does.ran(ran))?;
-        let mut watcher = Watcher::new(keeper, &kept, hooks, place.rules, move |events| sees.add(events));
+        let mut watcher = Watcher::new(keeper, &kept, hooks, place.rules, shared.clone());
         watcher.act_on(kept.pending());
         let thread = thread::Builder::new().name("events".into()).spawn(move || watcher.run(&told))?;
         Ok(Self { inbox, shared, thread: Some(thread) })
@@ -105,6 +113,11 @@ impl Events {
     /// What was told.
     pub(crate) fn recent(&self) -> MutexGuard<'_, Recent> {
         lock(&self.shared.recent)
+    }
+
+    /// Takes the last words that the next daemon need not hear again.
+    pub(crate) fn heard(&self) -> Vec<Heard> {
+        std::mem::take(&mut lock(&self.shared.heard))
     }
 
     /// Whether something was told since this was asked last.
@@ -135,6 +148,15 @@ impl Shared {
     fn add(&self, events: Vec<Arc<vesper_events::Event>>) {
         let mut recent = lock(&self.recent);
         events.into_iter().for_each(|event| recent.add(event));
+        self.raise();
+    }
+
+    fn are_safe(&self, words: Vec<Heard>) {
+        lock(&self.heard).extend(words);
+        self.raise();
+    }
+
+    fn raise(&self) {
         // It only fails when it is raised already.
         let _ = self.news.write(1);
     }

@@ -14,6 +14,7 @@ use vesper_events::{Book, Entry, Event, Kind, Report, Severity, Told};
 use vesper_grant::DomId;
 use vesper_stream::Moment;
 
+use super::Shared;
 use super::inbox::{Inbox, Note, Work};
 use super::keeper::Keeper;
 use super::watched::Watched;
@@ -21,9 +22,6 @@ use crate::hooks::{Hooks, Ran};
 
 /// Rounds that a daemon which stops takes for what is there.
 const LAST_ROUNDS: u32 = 256;
-
-/// Called with events that are on disk.
-type Tell = Box<dyn FnMut(Vec<Arc<Event>>) + Send>;
 
 pub(super) struct Watcher {
     book: Book,
@@ -33,7 +31,7 @@ pub(super) struct Watcher {
     leaving: Vec<Watched>,
     /// Guests with something left to read.
     unread: BTreeSet<DomId>,
-    tell: Tell,
+    shared: Arc<Shared>,
     hooks: Hooks,
     rules: Arc<Rules>,
     log_limit: LogLimit,
@@ -46,7 +44,7 @@ impl Watcher {
         kept: &Kept,
         hooks: Hooks,
         rules: Arc<Rules>,
-        tell: impl FnMut(Vec<Arc<Event>>) + Send + 'static,
+        shared: Arc<Shared>,
     ) -> Self {
         Self {
             book: Book::new(kept, Moment::now().nanos),
@@ -54,7 +52,7 @@ impl Watcher {
             guests: BTreeMap::new(),
             leaving: Vec::new(),
             unread: BTreeSet::new(),
-            tell: Box::new(tell),
+            shared,
             hooks,
             rules,
             log_limit: LogLimit::default(),
@@ -78,7 +76,8 @@ impl Watcher {
                 }
                 self.hooks.stop();
                 self.have_run(inbox.take(Some(Duration::ZERO)).ran);
-                return self.keeper.sync();
+                self.keeper.sync();
+                return;
             }
         }
     }
@@ -168,23 +167,29 @@ impl Watcher {
         });
     }
 
-    /// Writes down what was learned, and tells it then.
+    /// Writes down what was learned, and tells it then. Last words of which that is on disk need not be heard again.
     fn say(&mut self) {
-        let mut told = self.book.told();
-        if told.is_empty() {
-            return;
+        let told = self.book.told();
+        let is_safe = told.is_empty() || self.tell(told);
+        let heard: Vec<_> = self.guests.iter_mut().flat_map(|(domid, guest)| guest.heard(*domid)).collect();
+        if is_safe && !heard.is_empty() {
+            self.shared.are_safe(heard);
         }
+    }
+
+    /// True: it is on disk, as far as anything is.
+    fn tell(&mut self, mut told: Vec<Told>) -> bool {
         told.iter_mut().for_each(|told| self.rules.judge(&mut told.event));
         let entries: Vec<_> = told.iter().map(|told| Entry::Event(Box::new(told.event.clone()))).collect();
-        self.keeper.write(&entries, &self.book);
-        self.keeper.sync();
+        let is_safe = self.keeper.write(&entries, &self.book) & self.keeper.sync();
         told.iter().for_each(log_of);
         let act = told.iter().map(|told| told.act).collect::<Vec<_>>();
         let events: Vec<_> = told.into_iter().map(|told| Arc::new(told.event)).collect();
-        (self.tell)(events.clone());
+        self.shared.add(events.clone());
         let due = events.into_iter().zip(act).filter(|(_, act)| *act);
         let nothing: Vec<_> = due.filter_map(|(event, _)| self.act(event, false)).collect();
         self.keeper.write(&nothing, &self.book);
+        is_safe
     }
 
     /// Acts on what a predecessor has told and not, or not for certain, acted on.
