@@ -6,10 +6,11 @@ mod common;
 use std::time::Duration;
 
 use common::{RawExport, World, drain, lines, write_lines};
-use vesper_grant::{DomId, ShutdownReason};
+use vesper_grant::{Access, DomId, Host, ShutdownReason};
 use vesper_relay_mirror::writer::WhenFull;
 use vesper_xenback::action::listener::DeadCause;
 use vesper_xenback::{Event, Uuid};
+use vesper_xenstore::{Store, Tx};
 
 const G: DomId = DomId(1);
 
@@ -68,6 +69,38 @@ fn a_number_that_is_used_again_is_anothers_only_when_all_is_told_of_the_first() 
     world.pass(Duration::ZERO);
     assert_eq!(world.events, [Event::GuestAppeared { domid: G, uuid: second }]);
     assert_eq!(world.info(1).uuid, second);
+}
+
+/// Its device's nodes are still there, and say whose they were.
+#[test]
+fn a_guest_that_went_while_no_backend_ran_is_told_of_once() {
+    let mut world = World::new();
+    let (one, _two) = (world.add_connected(1), world.add_connected(2));
+    // Xen takes its time for a large one, and for one of which somebody has a page.
+    let devices = world.machine.open(G).unwrap();
+    let _held = devices.map(&[one.ring_ref], Access::ReadWrite).unwrap();
+    world.machine.destroy(G);
+    world.store.remove(Tx::NONE, "/local/domain/1").unwrap();
+    world.store.release(1);
+    world.events.clear();
+    world.restart_backend();
+    assert!(world.machine.domain(G).unwrap().unwrap().dying);
+    let went = |event: &&Event| matches!(event, Event::WentUnseen { .. });
+    let told: Vec<_> = world.events.iter().filter(went).cloned().collect();
+    assert_eq!(told, [Event::WentUnseen { domid: G, uuid: World::uuid(1), name: "guest1".into() }]);
+    assert_eq!(world.backend_state(1), 0, "its nodes are gone");
+    world.restart_backend();
+    assert_eq!(world.events.iter().filter(went).count(), 1);
+    // One that goes while a backend runs has told of its end, whatever is left in xenstore.
+    world.machine.destroy(DomId(2));
+    world.store.release(2);
+    world.settle();
+    world.store.write(Tx::NONE, "/local/domain/0/backend/vesper/2/0/state", b"4").unwrap();
+    let whose = format!("{} guest2", World::uuid(2));
+    world.store.write(Tx::NONE, "/local/domain/0/backend/vesper/2/0/guest", whose.as_bytes()).unwrap();
+    world.settle();
+    assert_eq!(world.backend_state(2), 0, "they are removed all the same");
+    assert_eq!(world.events.iter().filter(went).count(), 1);
 }
 
 fn ends(world: &World) -> Vec<DeadCause> {

@@ -6,7 +6,7 @@ mod support;
 use support::events::{Fed, events, of_kind};
 use support::{World, eventually};
 use vesper_api::Request;
-use vesper_events::{End, Event, Kind};
+use vesper_events::{End, Event, Kind, Severity};
 use vesper_grant::DomId;
 use vesper_grant::loopback::LoopGuest;
 use vesper_xenfront::loopback::ChannelSpec;
@@ -51,4 +51,33 @@ fn a_guest_that_crashed_meanwhile_and_is_kept_is_told_of() {
     world.start().unwrap();
     let event = until(&world, Kind::GuestCrashed);
     assert_eq!((event.end, event.guest.name.as_str()), (Some(End::Crashed), "kept"));
+}
+
+/// Nobody knows how it ended, which may be as planned; so nothing is said to have failed.
+#[test]
+fn a_guest_that_went_meanwhile_is_told_of() {
+    let mut world = World::new();
+    let (one, two) = (world.add_attached(1), world.add_attached(2));
+    world.stop();
+    world.destroy(1, Some(one));
+    world.destroy(2, Some(two));
+    // It was started anew.
+    let _again: LoopGuest = world.add_bare_guest(3, "guest2", 2);
+    world.start().unwrap();
+    eventually("they are told of", || of_kind(&world, Kind::GuestGone).len() == 2);
+    let told = of_kind(&world, Kind::GuestGone);
+    let of = |name: &str| told.iter().find(|event| event.guest.name == name).unwrap();
+    assert_eq!(of("guest1").cause, "the domain went while no vesperd ran");
+    assert_eq!(
+        of("guest2").cause,
+        "the domain went while no vesperd ran; the guest is there again as domain 3"
+    );
+    for (event, domid) in [(of("guest1"), 1), (of("guest2"), 2)] {
+        assert_eq!((event.guest.domid, event.severity, event.failed), (domid, Severity::Info, None));
+        assert_eq!(event.end, None);
+    }
+    world.stop();
+    world.start().unwrap();
+    world.ask(&Request::List {}).unwrap();
+    assert_eq!(of_kind(&world, Kind::GuestGone).len(), 2, "once");
 }

@@ -140,12 +140,16 @@ impl Backend {
                 return;
             }
         };
+        let mut failed = false;
         for domid in with_backend {
             if let Err(error) = self.look_at_backend(domid, now) {
                 log::error!("domain {domid}: its device's nodes cannot be taken up or removed: {error}");
                 self.retry_later(now);
+                failed = true;
             }
         }
+        // What is found from now on is of guests that were seen to go.
+        self.finds_predecessors &= failed;
     }
 
     fn look_at_backend(&mut self, domid: DomId, now: Instant) -> Result<(), Error> {
@@ -154,14 +158,21 @@ impl Backend {
             Some(false) if self.has_state(domid)? => {
                 self.visit(domid, now, Guest::adopt).transpose()?;
             }
-            None if self.host.domain(domid)?.is_none() && self.has_state(domid)? => {
+            None if self.is_over(domid)? && self.has_state(domid)? => {
                 log::info!("domain {domid} is gone; removing what its device left in xenstore");
+                let whose = nodes::load_guest(&*self.store, domid)?.filter(|_| self.finds_predecessors);
                 nodes::remove(&*self.store, domid, false)?;
+                self.events.extend(whose.map(|(uuid, name)| Event::WentUnseen { domid, uuid, name }));
             }
             // Its own watches tell of one that is attached, so that what one guest has written down costs no look at all.
             Some(_) | None => {}
         }
         Ok(())
+    }
+
+    /// Whether there is no such domain, or Xen is taking it apart.
+    fn is_over(&self, domid: DomId) -> Result<bool, Error> {
+        Ok(self.host.domain(domid)?.is_none_or(|state| state.dying))
     }
 
     fn retry_later(&mut self, now: Instant) {

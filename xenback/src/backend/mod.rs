@@ -52,6 +52,8 @@ pub struct Backend {
     poll_at: Option<Instant>,
     /// When to look again at the domains and the backend nodes, because a look failed or could not do it all.
     retry_at: Option<Instant>,
+    /// The backend nodes have not been looked at yet, and may be of guests that went while no backend ran.
+    finds_predecessors: bool,
     epoll: Epoll,
 }
 
@@ -99,6 +101,7 @@ impl Backend {
             store,
             poll_at: None,
             retry_at: None,
+            finds_predecessors: true,
             epoll,
         })
     }
