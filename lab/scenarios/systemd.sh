@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # The page "Pacemaker" on a dom0 with systemd: the package is installed, its units run within what they forbid themselves, corosync and Pacemaker are
-# started by theirs; the package is upgraded; a guest panics, and the push fails it. systemd is process 1 of a PID namespace whose root is the cluster's disk.
+# started by theirs; the package is upgraded; a hook that the daemon is restarted under is run again; a guest panics, and the push fails it. systemd is process 1 of a PID namespace whose root is the cluster's disk.
 #: guests=2 cluster package alone xen=4.17 limit=900
 stop_daemon
 expect_status 0 /lab/cluster/setup agents
@@ -106,6 +106,21 @@ for guest in g1 g2; do wait_for 60 "the probes in $guest" has_probes $guest; don
 sleep 15
 expect_status 0 in_cluster crm_mon -1rf
 expect_no_text "Failed Resource Actions" "fail-count"
+
+note "a hook that runs when the daemon is started anew is left to the next one"
+slow=/etc/vesper/hooks.d/guest-paused.d
+mkdir -p /cluster$slow
+printf '#!/bin/sh\necho again=$VESPER_AGAIN >> /var/lib/vesper/slow\n[ $VESPER_AGAIN = 1 ] || sleep 1000\n' > /cluster$slow/10-slow
+chmod 755 /cluster$slow/10-slow
+ran() { grep -q "^again=$1\$" /cluster/var/lib/vesper/slow; }
+xl pause g2
+wait_for 20 "the hook" ran 0
+# The next daemon is not to see that by itself.
+xl unpause g2
+expect_status 0 on systemctl restart vesperd
+wait_for 20 "the hook's second run" ran 1
+rm -r /cluster$slow
+for guest in g1 g2; do wait_for 60 "the probes in $guest" has_probes $guest; done
 
 note "step 8: a panic"
 second=$(xl domid g2)

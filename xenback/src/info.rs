@@ -128,6 +128,15 @@ pub enum Event {
         /// Its UUID.
         uuid: Uuid,
     },
+    /// A guest that a predecessor had attached went while no backend ran. How it ended is not known.
+    WentUnseen {
+        /// Its domain, which may be reused.
+        domid: DomId,
+        /// Its UUID.
+        uuid: Uuid,
+        /// What it was called when its device was taken up last.
+        name: String,
+    },
     /// The device is connected.
     Attached {
         /// The guest.

@@ -4,8 +4,8 @@
 //!
 //! `listener-exports`: first `ring GREF PORT`, the ring that it is about; then a line for each export or part of one,
 //! `export NUMBER GREF DIRECTORY GRANTS 0|1`, as the guest announced it (1: a part); then `end`. `listener-heard`:
-//! `heard BITS FATAL BOOTID`, the places of last words that were heard of the frontend with that boot id, and the
-//! guest's clock in the newest record that reported the end.
+//! `heard BITS FATAL BOOTID`, the places of last words of the frontend with that boot id that need not be heard again, and
+//! the guest's clock in the newest record that reported the end.
 
 use std::fmt::Write as _;
 

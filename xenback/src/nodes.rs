@@ -13,7 +13,7 @@ use vesper_xenstore::{
 };
 
 use crate::line::Ends;
-use crate::{Limits, listener, listener_memory, memory};
+use crate::{Limits, Uuid, listener, listener_memory, memory};
 
 /// Parent of all backend directories of dom0.
 pub(crate) const BACKENDS: &str = "/local/domain/0/backend/vesper";
@@ -25,6 +25,8 @@ const MEMORY: &str = "loader-memory";
 const EXPORTS: &str = "listener-exports";
 /// In the backend directory: which last words were heard.
 const HEARD: &str = "listener-heard";
+/// In the backend directory: whose device it is.
+const GUEST: &str = "guest";
 /// In the backend directory: 0 when the toolstack wants the device gone.
 const ONLINE: &str = "online";
 /// Longest text that is taken over from the frontend, in bytes.
@@ -241,6 +243,25 @@ pub(crate) fn published(store: &dyn Store, guest: DomId) -> Result<Published, Er
 pub(crate) fn name(store: &dyn Store, guest: DomId) -> String {
     let value = store.read(Tx::NONE, &format!("/local/domain/{guest}/name")).unwrap_or_default();
     String::from_utf8_lossy(&value).into_owned()
+}
+
+/// Writes down whose device it is, if its directory is still there: a successor may find it when the domain is gone.
+pub(crate) fn store_guest(store: &dyn Store, guest: DomId, uuid: Uuid, name: &str) -> Result<(), Error> {
+    let back = backend(guest);
+    transaction(store, |tx| match read_opt(store, tx, &format!("{back}/state"))? {
+        Some(_) => store.write(tx, &format!("{back}/{GUEST}"), format!("{uuid} {name}").as_bytes()),
+        None => Ok(()),
+    })
+}
+
+/// Whose device it is: UUID and name; `None` if that was not written down.
+pub(crate) fn load_guest(store: &dyn Store, guest: DomId) -> Result<Option<(Uuid, String)>, Error> {
+    let value = read_opt(store, Tx::NONE, &format!("{}/{GUEST}", backend(guest)))?;
+    Ok(value.and_then(|bytes| {
+        let text = String::from_utf8_lossy(&bytes);
+        let (uuid, name) = text.split_once(' ')?;
+        Some((uuid.parse().ok()?, name.to_owned()))
+    }))
 }
 
 /// Writes down what a successor must know, if the device's directory is still there.

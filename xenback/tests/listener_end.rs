@@ -154,66 +154,6 @@ fn a_guest_that_is_saved_is_not_dead() {
 }
 
 #[test]
-fn last_words_are_heard_once() {
-    let mut world = World::new();
-    let (mut guest, _export) = shared(&mut world);
-    let heard = |world: &mut World| -> Vec<(u32, Option<String>, usize)> {
-        let words = |event: &Event| match event {
-            Event::LastWords { words, .. } => {
-                let name = words.name.as_ref().map(ToString::to_string);
-                Some((words.slot, name, words.record.len()))
-            }
-            _ => None,
-        };
-        let found = world.events.iter().filter_map(words).collect();
-        world.events.clear();
-        found
-    };
-    guest.listener().say(3, 1, 32, b"panic", &RECORD);
-    guest.kick_listener();
-    world.settle();
-    assert_eq!(heard(&mut world), [], "still being written");
-    guest.listener().say(3, 2, 32, b"panic", &RECORD);
-    guest.listener().say(0, 2, 32, b"", &RECORD);
-    guest.kick_listener();
-    world.settle();
-    assert_eq!(heard(&mut world), [(0, None, 32), (3, Some("panic".into()), 32)]);
-    guest.kick_listener();
-    world.settle();
-    assert_eq!(heard(&mut world), []);
-    assert_eq!(world.backend.listener(G).unwrap().words.len(), 2);
-    // Not again by a daemon that comes after this one, nor after a reconnect.
-    world.restart_backend();
-    guest.kick_listener();
-    world.settle();
-    assert_eq!(heard(&mut world), []);
-    guest.set_state(1);
-    world.settle();
-    guest.connect(&mut world);
-    assert_eq!(heard(&mut world), []);
-    guest.listener().say(7, 2, 24, b"oops", &RECORD);
-    guest.kick_listener();
-    world.settle();
-    assert_eq!(heard(&mut world), [(7, Some("oops".into()), 24)]);
-    // What is no record is passed over, once and for all.
-    for (slot, bytes, name) in
-        [(1, u32::MAX, &b"a"[..]), (2, 0, b"a"), (4, 23, b"a"), (5, 4025, b"a"), (6, 32, &[0xff; 56])]
-    {
-        guest.listener().say(slot, 2, bytes, name, &RECORD);
-    }
-    guest.kick_listener();
-    world.settle();
-    assert_eq!(heard(&mut world), [(6, None, 32)]);
-    // A frontend that is loaded anew has new places.
-    guest.close(&mut world);
-    guest.boot_id = "f".repeat(32);
-    guest.set_state(1);
-    world.settle();
-    guest.connect(&mut world);
-    assert_eq!(heard(&mut world).len(), 4);
-}
-
-#[test]
 fn records_that_report_the_end_are_found_in_passing() {
     let mut world = World::new();
     let (guest, export) = shared(&mut world);

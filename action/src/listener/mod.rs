@@ -75,6 +75,8 @@ pub struct Listener {
     return_by: Option<Instant>,
     exchanges: Exchanges,
     heard: Heard,
+    /// Those of them that a successor need not hear again.
+    noted: Heard,
     words: Vec<Words>,
     pulse: Pulse,
     bell: Arc<Bell>,
@@ -182,7 +184,7 @@ pub struct Remains {
 /// What must outlive the daemon, beside the exports themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// The places of last words that were read.
+    /// The places of last words that were read, and of which what came is safe.
     pub heard: Heard,
     /// The guest's clock in the newest record that reports the end.
     pub fatal_ns: u64,
@@ -211,6 +213,7 @@ impl Listener {
             return_by: None,
             exchanges: Exchanges::default(),
             heard: Heard::default(),
+            noted: Heard::default(),
             words: Vec::new(),
             pulse: Pulse::default(),
             fatal: Fatal::default(),
@@ -226,7 +229,7 @@ impl Listener {
         if self.boot_id.as_deref() != boot_id || boot_id.is_none() {
             self.end_all(ExportEnd::Lost, now);
             self.boot_id = boot_id.map(str::to_owned);
-            self.heard = Heard::default();
+            (self.heard, self.noted) = (Heard::default(), Heard::default());
             self.words.clear();
             self.fatal = Fatal::default();
         }
@@ -237,14 +240,14 @@ impl Listener {
 
     /// Takes over what a predecessor knew of the guest that is connected.
     pub fn remember(&mut self, memory: &Memory) {
-        self.heard = memory.heard;
+        (self.heard, self.noted) = (memory.heard, memory.heard);
         self.fatal.told_ns = memory.fatal_ns;
         self.fatal.newest_ns = memory.fatal_ns;
     }
 
     /// What a successor must know.
     pub fn memory(&self) -> Memory {
-        Memory { heard: self.heard, fatal_ns: self.fatal.newest_ns }
+        Memory { heard: self.noted, fatal_ns: self.fatal.newest_ns }
     }
 
     /// The connection is lost and may come again: everything is unmapped at once. Readers keep what they have not read,
@@ -338,20 +341,6 @@ impl Listener {
         lag.into_iter().chain(self.return_by).min()
     }
 
-    /// Whether the place of last words has yet to be read.
-    pub fn wants_words(&self, slot: u32) -> bool {
-        !self.heard.has(slot)
-    }
-
-    /// A place of last words is written, once and for all; `None`: with something that is no record.
-    pub fn heard_words(&mut self, slot: u32, words: Option<Words>) {
-        self.heard.add(slot);
-        if let Some(words) = words {
-            self.words.push(words.clone());
-            self.happened.push_back(Happening::LastWords(words));
-        }
-    }
-
     /// Takes a look at the guest, and judges it by this and an earlier one.
     pub fn look(&mut self, look: Look) -> Verdict {
         self.pulse.look(look)
@@ -370,11 +359,6 @@ impl Listener {
     /// The frontend's boot id.
     pub fn boot_id(&self) -> Option<&str> {
         self.boot_id.as_deref()
-    }
-
-    /// The last words that were heard since this boot.
-    pub fn words(&self) -> &[Words] {
-        &self.words
     }
 
     /// The export of that name.

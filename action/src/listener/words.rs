@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::ExportName;
+use super::{ExportName, Happening, Listener};
 
 /// Places that a guest has for them.
 pub const SLOTS: u32 = 8;
@@ -48,5 +48,34 @@ impl Heard {
 
     pub(super) fn add(&mut self, slot: u32) {
         self.0 |= 1_u8.checked_shl(slot).unwrap_or(0);
+    }
+}
+
+impl Listener {
+    /// Whether the place of last words has yet to be read.
+    pub fn wants_words(&self, slot: u32) -> bool {
+        !self.heard.has(slot)
+    }
+
+    /// A place of last words is written, once and for all; `None`: with something that is no record.
+    pub fn heard_words(&mut self, slot: u32, words: Option<Words>) {
+        self.heard.add(slot);
+        match words {
+            Some(words) => {
+                self.words.push(words.clone());
+                self.happened.push_back(Happening::LastWords(words));
+            }
+            None => self.noted.add(slot),
+        }
+    }
+
+    /// What came of the last words in this place is safe: a successor need not hear them again.
+    pub fn words_noted(&mut self, slot: u32) {
+        self.noted.add(slot);
+    }
+
+    /// The last words that were heard since this boot.
+    pub fn words(&self) -> &[Words] {
+        &self.words
     }
 }

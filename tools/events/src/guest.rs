@@ -86,7 +86,8 @@ impl Guest {
     /// A record was looked at. False: it had been before.
     pub(crate) fn has_read(&mut self, source: &Source) -> bool {
         if source.last_words {
-            return true;
+            // They are few and have no order; those that were told are the sources of faults.
+            return !self.faults.iter().any(|fault| fault.event.source.as_ref() == Some(source));
         }
         let place = (source.export, source.cpu);
         match self.read.get(&place) {

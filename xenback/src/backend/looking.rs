@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which guests and devices there are, by what Xen and xenstore say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use vesper_action::listener::{DeadCause, Domain};
@@ -72,6 +72,7 @@ impl Backend {
             .filter(|domain| domain.id.0 != 0 && domain.id.0 < FIRST_RESERVED)
             .map(|domain| (domain.id, domain))
             .collect();
+        let mut gone = BTreeSet::new();
         for (domid, uuid) in self.guests.values().map(|guest| (guest.domid, guest.uuid)).collect::<Vec<_>>() {
             let state = known.get(&domid).copied().filter(|state| Uuid(state.uuid) == uuid);
             if let Some(state) = state.filter(|state| !state.dying) {
@@ -80,6 +81,7 @@ impl Backend {
             }
             let Some(guest) = self.guests.remove(&domid) else { continue };
             self.turns.remove(domid);
+            gone.insert(domid);
             let cause = match domain(state) {
                 Domain::Dead(cause) => cause,
                 _ => DeadCause::Destroyed,
@@ -91,6 +93,11 @@ impl Backend {
         let mut appeared = false;
         for (domid, state) in known {
             if self.guests.contains_key(&domid) || state.dying {
+                continue;
+            }
+            if gone.contains(&domid) {
+                // The number is used again. First comes what there is to tell of the one before, while nobody else has it.
+                self.look_again(now);
                 continue;
             }
             let uuid = Uuid(state.uuid);
@@ -109,6 +116,10 @@ impl Backend {
             self.guests.insert(domid, guest);
             self.events.push(Event::GuestAppeared { domid, uuid });
             appeared = true;
+            if matches!(domain(Some(state)), Domain::Dead(_)) {
+                // It ended while nobody looked, and is kept. Xen will not tell of it again; its channels are taken up first.
+                self.retry_later(now);
+            }
         }
         if appeared {
             self.look_at_backends(now);
@@ -129,12 +140,16 @@ impl Backend {
                 return;
             }
         };
+        let mut failed = false;
         for domid in with_backend {
             if let Err(error) = self.look_at_backend(domid, now) {
                 log::error!("domain {domid}: its device's nodes cannot be taken up or removed: {error}");
                 self.retry_later(now);
+                failed = true;
             }
         }
+        // What is found from now on is of guests that were seen to go.
+        self.finds_predecessors &= failed;
     }
 
     fn look_at_backend(&mut self, domid: DomId, now: Instant) -> Result<(), Error> {
@@ -143,9 +158,11 @@ impl Backend {
             Some(false) if self.has_state(domid)? => {
                 self.visit(domid, now, Guest::adopt).transpose()?;
             }
-            None if self.host.domain(domid)?.is_none() && self.has_state(domid)? => {
+            None if self.is_over(domid)? && self.has_state(domid)? => {
                 log::info!("domain {domid} is gone; removing what its device left in xenstore");
+                let whose = nodes::load_guest(&*self.store, domid)?.filter(|_| self.finds_predecessors);
                 nodes::remove(&*self.store, domid, false)?;
+                self.events.extend(whose.map(|(uuid, name)| Event::WentUnseen { domid, uuid, name }));
             }
             // Its own watches tell of one that is attached, so that what one guest has written down costs no look at all.
             Some(_) | None => {}
@@ -153,8 +170,17 @@ impl Backend {
         Ok(())
     }
 
+    /// Whether there is no such domain, or Xen is taking it apart.
+    fn is_over(&self, domid: DomId) -> Result<bool, Error> {
+        Ok(self.host.domain(domid)?.is_none_or(|state| state.dying))
+    }
+
     fn retry_later(&mut self, now: Instant) {
-        self.retry_at.get_or_insert(now + RETRY);
+        self.look_again(now + RETRY);
+    }
+
+    fn look_again(&mut self, at: Instant) {
+        self.retry_at = Some(self.retry_at.map_or(at, |before| before.min(at)));
     }
 
     fn has_state(&self, domid: DomId) -> Result<bool, Error> {

@@ -50,8 +50,10 @@ pub struct Backend {
     store: Arc<dyn Store>,
     /// `Some` while the store is lost: when to look at the domains.
     poll_at: Option<Instant>,
-    /// When to look again at the domains and the backend nodes, because looking failed.
+    /// When to look again at the domains and the backend nodes, because a look failed or could not do it all.
     retry_at: Option<Instant>,
+    /// The backend nodes have not been looked at yet, and may be of guests that went while no backend ran.
+    finds_predecessors: bool,
     epoll: Epoll,
 }
 
@@ -99,6 +101,7 @@ impl Backend {
             store,
             poll_at: None,
             retry_at: None,
+            finds_predecessors: true,
             epoll,
         })
     }
@@ -226,6 +229,12 @@ impl Backend {
     /// guest tells of what it writes, and that a reader that stands still is noticed.
     pub fn wake(&mut self, guest: DomId) {
         self.with(guest, Instant::now(), |guest, _| guest.wake());
+    }
+
+    /// What came of the guest's last words in this place is safe, so that the next daemon need not hear them again. Another
+    /// boot's are not meant.
+    pub fn words_noted(&mut self, guest: DomId, boot_id: &str, slot: u32) {
+        self.with(guest, Instant::now(), |guest, _| guest.words_noted(boot_id, slot));
     }
 
     /// Takes a look at the guest now, and judges by this and an earlier look whether it lives. [`Verdict::Undecided`]

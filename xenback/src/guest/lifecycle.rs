@@ -92,6 +92,7 @@ impl Guest {
         let ours = nodes::state(store, &nodes::backend(domid))?;
         let theirs = nodes::state(store, &frontend)?;
         let memory = nodes::load_memory(store, domid)?;
+        nodes::store_guest(store, domid, self.uuid, &self.name(store))?;
         self.device = Some(Device {
             watches: Some(watches),
             has_consoles: false,

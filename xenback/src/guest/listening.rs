@@ -129,7 +129,14 @@ impl Guest {
             .is_some_and(|device| device.listener_line.is_some() && device.heard != self.listener.memory());
     }
 
-    /// Writes down what was heard, a turn after it was told: it may be told again by a successor, but is never lost.
+    /// What came of its last words in this place is safe.
+    pub(crate) fn words_noted(&mut self, boot_id: &str, slot: u32) {
+        if self.listener.boot_id() == Some(boot_id) {
+            self.listener.words_noted(slot);
+        }
+    }
+
+    /// Writes down what was heard and need not be heard again, so that a successor does not tell it again.
     pub(super) fn persist_heard(&mut self, context: &mut Context<'_>) {
         if !std::mem::take(&mut self.heard_changed) {
             return;

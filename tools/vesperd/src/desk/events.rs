@@ -4,11 +4,12 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use vesper_api::{Done, EventsFollow, Failure};
-use vesper_events::{End, Meanings, Report, Who};
+use vesper_api::{Done, EventsFollow, Failure, GuestRef};
+use vesper_events::{End, Kind, Meanings, Report, Who};
 use vesper_grant::DomId;
 use vesper_relay_mirror::Start;
 use vesper_stream::{Moment, Schema};
+use vesper_xenback::Uuid;
 use vesper_xenback::action::listener::{DeadCause, Export, ExportEnd, Words};
 
 use super::order::What;
@@ -149,6 +150,18 @@ impl Desk {
             DeadCause::SoftReset | DeadCause::Other(_) => End::ShutDown,
         };
         self.events.note(domid, Note::Ended(Report::ended(end, Moment::now())));
+    }
+
+    /// A guest of a predecessor's is gone. It may have ended as somebody had planned.
+    pub(super) fn went_unseen(&mut self, domid: DomId, uuid: Uuid, name: String) {
+        let again = self.backend.guests().into_iter().find(|info| info.uuid == uuid);
+        let again = again
+            .map_or_else(String::new, |info| format!("; the guest is there again as domain {}", info.domid));
+        let cause = format!("the domain went while no vesperd ran{again}");
+        let guest = GuestRef { domid: domid.0, name, uuid: uuid.to_string() };
+        self.events.note(domid, Note::Is(Who::new(guest, None)));
+        self.events.note(domid, Note::Ended(Report::seen(Kind::GuestGone, cause, Moment::now())));
+        self.events.note(domid, Note::Gone);
     }
 
     /// There is no such domain any more.

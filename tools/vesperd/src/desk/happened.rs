@@ -30,6 +30,7 @@ impl Desk {
                 self.settle(domid, now, |order| Err(order.gone()));
                 self.forget_guest(domid);
             }
+            Event::WentUnseen { domid, uuid, name } => self.went_unseen(domid, uuid, name),
             Event::Attached { domid } => {
                 self.identify(domid, now);
                 self.connected(domid);

@@ -38,7 +38,7 @@ use watch::Watch;
 use crate::clients::ClientId;
 use crate::closer::Foreign;
 use crate::config::{AttachRule, Config};
-use crate::events::{Events, Feed};
+use crate::events::{Events, Feed, Heard};
 use crate::failures::{self, label};
 use crate::files::Files;
 use crate::images::{Images, JobId, Origin};
@@ -396,6 +396,9 @@ impl Desk {
         self.watch(now);
         self.look_at_saved();
         if self.events.has_news() {
+            for Heard { domid, boot_id, slot } in self.events.heard() {
+                self.backend.words_noted(domid, &boot_id, slot);
+            }
             self.told.push(Told::News);
         }
         self.expire(now);

@@ -70,6 +70,11 @@ impl Keeper {
         }
     }
 
+    /// Whether what was written last is on disk.
+    pub(super) fn is_safe(&self) -> bool {
+        !self.failing
+    }
+
     fn say(&mut self, written: io::Result<()>) {
         match written {
             Ok(()) if std::mem::take(&mut self.failing) => {

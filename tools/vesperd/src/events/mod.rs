@@ -63,8 +63,16 @@ pub(crate) struct Events {
 struct Shared {
     recent: Mutex<Recent>,
     standing: Mutex<Standing>,
+    heard: Mutex<Vec<Heard>>,
     /// Readable when there is something new.
     news: EventFd,
+}
+
+/// Last words of which all that came is on disk.
+pub(crate) struct Heard {
+    pub(crate) domid: DomId,
+    pub(crate) boot_id: String,
+    pub(crate) slot: u32,
 }
 
 impl Events {
@@ -76,7 +84,12 @@ impl Events {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let news = EventFd::from_value_and_flags(0, flags)?;
         let inbox = Arc::new(Inbox::default());
-        let shared = Arc::new(Shared { recent: Mutex::default(), standing: Mutex::default(), news });
+        let shared = Arc::new(Shared {
+            recent: Mutex::default(),
+            standing: Mutex::default(),
+            heard: Mutex::default(),
+            news,
+        });
         let (keeper, kept) = Keeper::open(&place);
         // Before anybody can ask.
         shared.add(kept.events.iter().cloned().map(Arc::new).collect());
@@ -113,6 +126,11 @@ impl Events {
         lock(&self.shared.standing)
     }
 
+    /// Takes the last words that the next daemon need not hear again.
+    pub(crate) fn heard(&self) -> Vec<Heard> {
+        std::mem::take(&mut lock(&self.shared.heard))
+    }
+
     /// Whether something was told since this was asked last.
     pub(crate) fn has_news(&self) -> bool {
         self.shared.news.read().is_ok()
@@ -144,6 +162,16 @@ impl Shared {
             standing.add(&event);
             recent.add(event);
         }
+        drop((recent, standing));
+        self.raise();
+    }
+
+    fn are_safe(&self, words: Vec<Heard>) {
+        lock(&self.heard).extend(words);
+        self.raise();
+    }
+
+    fn raise(&self) {
         // It only fails when it is raised already.
         let _ = self.news.write(1);
     }

@@ -2,12 +2,13 @@
 //! One guest, and its channels that tell of faults.
 
 use vesper_events::{Book, Meaning, Meanings, Report, Source, Who};
+use vesper_grant::DomId;
 use vesper_relay_mirror::{Next, Reader};
 use vesper_stream::frame::Clock;
 use vesper_stream::{Header, Moment, record};
 use vesper_xenback::action::listener::{Export, SLOTS, Words};
 
-use super::records;
+use super::{Heard, records};
 
 /// Records of one guest that are looked at before others have their turn.
 const BUDGET: u32 = 4096;
@@ -19,6 +20,8 @@ pub(super) struct Watched {
     channels: Vec<Channel>,
     /// Last words of channels that are not known yet.
     words: Vec<Words>,
+    /// Places of those that have been read.
+    heard: Vec<u32>,
     /// The domain has ended; told when all that it recorded has been read.
     ending: Option<Report>,
     /// Writes and sub-buffers of those channels that could not be read, and were not told of yet.
@@ -36,13 +39,22 @@ struct Channel {
 
 impl Watched {
     pub(super) fn new(who: Who) -> Self {
-        Self { who, clock: None, channels: Vec::new(), words: Vec::new(), ending: None, lost: 0 }
+        Self {
+            who,
+            clock: None,
+            channels: Vec::new(),
+            words: Vec::new(),
+            heard: Vec::new(),
+            ending: None,
+            lost: 0,
+        }
     }
 
     /// Who it is now. Another boot's last words are not this one's.
     pub(super) fn is(&mut self, who: Who) {
         if who.boot_id.is_some() && who.boot_id != self.who.boot_id {
             self.words.clear();
+            self.heard.clear();
         }
         let boot_id = who.boot_id.or(self.who.boot_id.take());
         self.who = Who { guest: who.guest, boot_id };
@@ -85,7 +97,10 @@ impl Watched {
     /// Last words. They are of a channel whose schema says what they mean; a daemon that takes a guest over may hear of them
     /// before it hears of that.
     pub(super) fn words(&mut self, words: Words, now: Moment, book: &mut Book) {
-        let Some(header) = record::header(&words.record) else { return };
+        let Some(header) = record::header(&words.record) else {
+            self.heard.push(words.slot);
+            return;
+        };
         let of = |channel: &&Channel| Some(&channel.export.name) == words.name.as_ref();
         let Some(channel) = self.channels.iter().rev().find(of) else {
             if self.words.len() < SLOTS as usize {
@@ -102,7 +117,18 @@ impl Watched {
             last_words: true,
         };
         let payload = words.record.get(record::HEADER..).unwrap_or_default();
-        self.tell(&channel.meanings, &header, payload, source, now, book);
+        // A predecessor may have told of them and not come to saying that they need not be heard again.
+        if book.has_read(&self.who, &source) {
+            self.tell(&channel.meanings, &header, payload, source, now, book);
+        }
+        self.heard.push(words.slot);
+    }
+
+    /// Takes the last words that have been read since. Those that wait for their channel are heard again by a successor.
+    pub(super) fn heard(&mut self, domid: DomId) -> impl Iterator<Item = Heard> {
+        let boot_id = self.who.boot_id.clone();
+        let heard = std::mem::take(&mut self.heard).into_iter();
+        heard.filter_map(move |slot| Some(Heard { domid, boot_id: boot_id.clone()?, slot }))
     }
 
     /// Reads what is there, up to a budget. True: there is more.

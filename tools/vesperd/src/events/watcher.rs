@@ -76,7 +76,8 @@ impl Watcher {
                 }
                 self.hooks.stop();
                 self.have_run(inbox.take(Some(Duration::ZERO)).ran);
-                return self.keeper.sync();
+                self.keeper.sync();
+                return;
             }
         }
     }
@@ -169,15 +170,22 @@ impl Watcher {
         });
     }
 
-    /// Writes down what was learned, and tells it then.
+    /// Writes down what was learned, and tells it then. Last words of which that is on disk need not be heard again.
     fn say(&mut self) {
         let told = self.book.told();
-        if told.is_empty() {
-            return;
+        let is_safe = told.is_empty() || self.tell(told);
+        let heard: Vec<_> = self.guests.iter_mut().flat_map(|(domid, guest)| guest.heard(*domid)).collect();
+        if is_safe && !heard.is_empty() {
+            self.shared.are_safe(heard);
         }
+    }
+
+    /// True: it is on disk, as far as anything is.
+    fn tell(&mut self, told: Vec<Told>) -> bool {
         let entries: Vec<_> = told.iter().map(|told| Entry::Event(Box::new(told.event.clone()))).collect();
         self.keeper.write(&entries, &self.book);
         self.keeper.sync();
+        let is_safe = self.keeper.is_safe();
         told.iter().for_each(log_of);
         let act = told.iter().map(|told| told.act).collect::<Vec<_>>();
         let events: Vec<_> = told.into_iter().map(|told| Arc::new(told.event)).collect();
@@ -185,6 +193,7 @@ impl Watcher {
         let due = events.into_iter().zip(act).filter(|(_, act)| *act);
         let nothing: Vec<_> = due.filter_map(|(event, _)| self.act(event, false)).collect();
         self.keeper.write(&nothing, &self.book);
+        is_safe
     }
 
     /// Acts on what a predecessor has told and not, or not for certain, acted on.

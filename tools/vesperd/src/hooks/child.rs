@@ -109,17 +109,12 @@ impl Child<'_> {
             let mut talk = Talk { stdin: Some(stdin), input, output: Output::new(read, self.what) };
             self.watch(&mut talk, &ended, group, begun)
         });
-        // Whatever went wrong, nobody is left to be waited for.
-        let killed = match watched {
-            Ok(killed) => killed,
-            Err(error) => {
-                let _ = killpg(group, Signal::SIGKILL);
-                child.wait()?;
-                return Err(error);
-            }
-        };
+        // Whatever went wrong, nobody is left to be waited for; and what the hook had started, and bears SIGTERM, ends with it.
+        if !matches!(watched, Ok(None)) {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
         let status = child.wait()?;
-        Ok(match killed {
+        Ok(match watched? {
             Some(why) => why,
             None if status.success() => Outcome::Done(begun.elapsed()),
             None => Outcome::Failed(status),

@@ -163,6 +163,28 @@ fn a_hook_that_hangs_is_killed() {
     assert!(state().is_empty() || state().contains(") Z "), "{}", state());
 }
 
+/// What it leaves behind that bears SIGTERM is killed, too, and does not run beside the next one.
+#[test]
+fn a_hook_that_ends_in_time_takes_its_children_along() {
+    let world = world(Duration::from_secs(1), 4, &Kept::nothing());
+    let hangs = "trap '' TERM; sleep 1000 & echo $! > child; trap - TERM; wait";
+    world.hook("guest-hung.d/10-hangs", hangs);
+    assert!(world.hooks.act(event(1, 1, Kind::GuestHung), false));
+    let told = world.until_all(1);
+    assert_eq!(told, [("10-hangs".to_owned(), "killed: it took longer than 1 s".to_owned())]);
+    let child = world.read("child").trim().to_owned();
+    let is_there = || {
+        let state = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        !state.is_empty() && !state.contains(") Z ")
+    };
+    // A signal is sent at once, and taken a moment later.
+    let until = Instant::now() + LONG;
+    while is_there() {
+        assert!(Instant::now() < until, "process {child} goes on");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// One that neither reads nor stops writing.
 #[test]
 fn input_and_output_hold_nobody_up() {
