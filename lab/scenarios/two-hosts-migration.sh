@@ -31,7 +31,8 @@ add_guests g1
 expect_status 0 in_cluster crm_resource --resource g1 --meta --set-parameter migration-threshold --parameter-value 1
 expect_status 0 in_cluster crm_resource --resource g1 --meta --set-parameter allow-migrate --parameter-value true
 for op in migrate_to migrate_from; do
-  expect_status 0 in_cluster cibadmin --create --xpath "//primitive[@id='g1']/operations" --xml-text "<op id='g1-$op' name='$op' interval='0' timeout='180s'/>"
+  expect_status 0 in_cluster cibadmin --modify --scope resources --xml-text "<primitive id='g1'><operations><op id='g1-$op' name='$op' interval='0'
+    timeout='180s'/></operations></primitive>"
 done
 
 note "to b"

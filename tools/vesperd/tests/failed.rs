@@ -67,8 +67,9 @@ fn a_guest_that_hung_and_did_not_count_fails_by_its_end() {
     world.machine.shut_down(DomId(2), ShutdownReason::Watchdog);
     world.store.shut_down();
     world.destroy(3, guests[2].take().map(|(guest, _)| guest));
+    // The last that there is to tell of each.
     eventually("their ends are told", || {
-        of_kind(&world, Kind::GuestHung).iter().all(|event| event.end.is_some())
+        of_kind(&world, Kind::GuestHung).iter().all(|event| event.end.is_some() && event.saved.is_some())
     });
     let mut told: Vec<_> =
         of_kind(&world, Kind::GuestHung).iter().map(|event| (event.guest.domid, event.failed)).collect();
