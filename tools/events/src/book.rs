@@ -38,8 +38,8 @@ impl Book {
             forgotten: Vec::new(),
         };
         // In the order in which it happened, since a guest's other boot begins anew.
-        let (before, after) =
-            kept.events.split_at(kept.events.partition_point(|e| e.serial < kept.places_at));
+        let events = kept.of_this_boot();
+        let (before, after) = events.split_at(events.partition_point(|e| e.serial < kept.places_at));
         before.iter().for_each(|event| book.restore(event, now_ns));
         for Places { domid, uuid, boot_id, read } in &kept.places {
             let guest = GuestRef { domid: *domid, name: String::new(), uuid: uuid.clone() };

@@ -5,8 +5,9 @@ mod support;
 
 use support::events::{Fed, events, of_kind};
 use support::{World, eventually};
-use vesper_api::Request;
-use vesper_events::{End, Event, Kind, Severity};
+use vesper_api::{Done, Request};
+use vesper_events::journal::LIMIT_MIN;
+use vesper_events::{End, Event, Failed, Journal, Kept, Kind, Severity};
 use vesper_grant::DomId;
 use vesper_grant::loopback::LoopGuest;
 use vesper_xenfront::loopback::ChannelSpec;
@@ -51,6 +52,30 @@ fn a_guest_that_crashed_meanwhile_and_is_kept_is_told_of() {
     world.start().unwrap();
     let event = until(&world, Kind::GuestCrashed);
     assert_eq!((event.end, event.guest.name.as_str()), (Some(End::Crashed), "kept"));
+}
+
+/// The guest has the number of before, and its UUID, and nothing in it is connected yet that could say which boot it is.
+#[test]
+fn what_failed_before_dom0_was_booted_does_not_count() {
+    let mut world = World::new();
+    let guest = world.add_attached(1);
+    let probe = guest.relay().export(&ChannelSpec::new("probe").schema("panic! n:u32")).unwrap();
+    probe.record(0, 1, 1, &7u32.to_le_bytes()).unwrap();
+    assert_eq!(until(&world, Kind::GuestPanic).failed, Some(Failed::Guest));
+    let alive = Request::Alive { dom: "1".into(), module: None, timeout_ms: None, now: true };
+    for (boot_id, stands) in [(None, true), (Some("another"), false)] {
+        world.stop();
+        if let Some(boot_id) = boot_id {
+            let dir = &world.config.events.journal_dir;
+            Journal::open(dir, LIMIT_MIN, None, Kept::read(dir).next, boot_id).unwrap().booted().unwrap();
+            world.destroy(1, None);
+            let _again: LoopGuest = world.add_bare_guest(1, "guest1", 1);
+        }
+        world.start().unwrap();
+        let Done::Alive(said) = world.ask(&alive).unwrap() else { panic!("that was not asked") };
+        assert_eq!((said.alive, said.faults.is_empty()), (!stands, !stands), "{said:?}");
+        assert_eq!(of_kind(&world, Kind::GuestPanic).len(), 1, "it is told as ever");
+    }
 }
 
 /// Nobody knows how it ended, which may be as planned; so nothing is said to have failed.

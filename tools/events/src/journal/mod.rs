@@ -39,6 +39,11 @@ pub enum Entry {
         /// Where an earlier version had the places.
         places: Vec<Place>,
     },
+    /// dom0 has been booted, or a file begins: what comes next is of this boot.
+    Booted {
+        /// As the kernel has it in `/proc/sys/kernel/random/boot_id`.
+        boot_id: String,
+    },
     /// An event is told.
     Event(Box<Event>),
     /// A hook has run.
@@ -115,6 +120,10 @@ pub struct Kept {
     pub places_at: u64,
     /// The next serial.
     pub next: u64,
+    /// Of dom0, when the last line was written, if that is known.
+    pub boot_id: Option<String>,
+    /// Events before this serial are of an earlier boot of dom0.
+    pub booted_at: u64,
     /// Lines that could not be read.
     pub damaged: u64,
     /// Files that could not be read to their end, and why.
@@ -156,10 +165,30 @@ impl Kept {
         kept
     }
 
-    /// Events about which not all was done, oldest first.
-    pub fn pending(&self) -> impl Iterator<Item = &Event> {
-        self.events.iter().filter(|event| {
+    /// This is dom0's boot. True: it was another one before, or none is known. Who was there then is gone, and who has its number and its UUID
+    /// now has not failed: so nothing of before is taken for theirs.
+    pub fn booted(&mut self, boot_id: &str) -> bool {
+        let before = self.boot_id.replace(boot_id.to_owned());
+        if before.as_ref().is_some_and(|before| before != boot_id) {
+            self.booted_at = self.next;
+            self.places.clear();
+        }
+        before.as_deref() != Some(boot_id)
+    }
+
+    /// Events of this boot of dom0.
+    pub fn of_this_boot(&self) -> &[Event] {
+        &self.events[self.events.partition_point(|event| event.serial < self.booted_at)..]
+    }
+
+    /// Events about which not all was done, oldest first. With those of an earlier boot nothing has failed any more.
+    pub fn pending(&self) -> impl Iterator<Item = Event> {
+        let is_left = |event: &&Event| {
             self.acted.get(&event.fault).is_none_or(|acted| !acted.kinds.contains(&event.event))
+        };
+        self.events.iter().filter(is_left).map(|event| match event.serial < self.booted_at {
+            true => Event { failed: None, service: None, ..event.clone() },
+            false => event.clone(),
         })
     }
 
@@ -170,6 +199,9 @@ impl Kept {
                 self.next = self.next.max(next);
                 beginning.extend(places.into_iter().map(Places::from));
                 (self.places, self.places_at) = (std::mem::take(beginning), next);
+            }
+            Entry::Booted { boot_id } => {
+                self.booted(&boot_id);
             }
             Entry::Event(event) => {
                 self.next = self.next.max(event.serial + 1);
@@ -201,6 +233,7 @@ impl Kept {
 pub struct Journal {
     files: Files,
     limit: u64,
+    boot_id: String,
     file: File,
     path: PathBuf,
     /// Bytes of whole lines in it.
@@ -216,10 +249,19 @@ impl Journal {
     ///
     /// # Errors
     /// Of the file system, with the path.
-    pub fn open(dir: &Path, limit: u64, group: Option<u32>, next: u64) -> io::Result<Self> {
+    pub fn open(dir: &Path, limit: u64, group: Option<u32>, next: u64, boot_id: &str) -> io::Result<Self> {
         let mut files = Files::open(dir, group)?;
         let (path, file, bytes) = files.last(next)?;
-        Ok(Self { files, limit, file, path, bytes, beginning: 0, unsynced: false })
+        let boot_id = boot_id.to_owned();
+        Ok(Self { files, limit, boot_id, file, path, bytes, beginning: 0, unsynced: false })
+    }
+
+    /// Writes down which boot of dom0 this is.
+    ///
+    /// # Errors
+    /// As of [`Journal::append`].
+    pub fn booted(&mut self) -> io::Result<()> {
+        self.append(&Entry::Booted { boot_id: self.boot_id.clone() })
     }
 
     /// Adds a line. It is safe only after [`Journal::sync`].
@@ -265,6 +307,7 @@ impl Journal {
             let (path, file) = self.files.begin(next, self.bytes)?;
             (self.path, self.file, self.bytes, self.beginning) = (path, file, 0, 0);
         }
+        self.booted()?;
         places.into_iter().try_for_each(|places| self.append(&Entry::Places(places)))?;
         self.append(&Entry::Begin { next, places: Vec::new() })?;
         self.beginning = self.bytes;

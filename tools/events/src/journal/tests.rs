@@ -12,7 +12,7 @@ use crate::{Book, Failed, Report};
 /// As a daemon does that starts.
 fn open(dir: &Path, limit: u64) -> (Journal, Kept) {
     let kept = Kept::read(dir);
-    (Journal::open(dir, limit, None, kept.next).unwrap(), kept)
+    (Journal::open(dir, limit, None, kept.next, "boot").unwrap(), kept)
 }
 
 /// An event of its own.
@@ -93,6 +93,44 @@ fn what_turned_out_to_be_worse_is_pending_again() {
         let (_, kept) = open(dir.path(), LIMIT_MIN);
         assert_eq!(kept.pending().count() == 1, pending, "{entry:?}");
     }
+}
+
+/// After it a guest with the same number and the same UUID is not the one that had failed.
+#[test]
+fn nothing_of_an_earlier_boot_of_dom0_has_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let failed = |serial| Event { failed: Some(Failed::Guest), ..event(serial, Kind::GuestPanic) };
+    let pending = |kept: &Kept| kept.pending().map(|event| event.failed).collect::<Vec<_>>();
+    let (mut journal, mut kept) = open(dir.path(), LIMIT_MIN);
+    assert!(kept.booted("boot"), "it is not known yet");
+    journal.booted().unwrap();
+    write(&mut journal, &failed(1));
+    // An upgrade of the daemon.
+    let mut kept = Kept::read(dir.path());
+    assert!(!kept.booted("boot") && kept.of_this_boot().len() == 1);
+    assert_eq!(pending(&kept), [Some(Failed::Guest)]);
+    // A boot: it is still told, and what is to be done whatever has failed is done.
+    let mut journal = Journal::open(dir.path(), LIMIT_MIN, None, kept.next, "another").unwrap();
+    let places = Places { domid: 1, uuid: "u".into(), boot_id: None, read: vec![(1, Some(0), 4)] };
+    journal.append(&Entry::Places(places)).unwrap();
+    assert!(kept.booted("another"));
+    journal.booted().unwrap();
+    for kept in [kept, Kept::read(dir.path())] {
+        assert_eq!((serials(&kept), kept.of_this_boot(), kept.places.len()), (vec![1], &[][..], 0));
+        assert_eq!(pending(&kept), [None]);
+        let mut book = Book::new(&kept, 0);
+        book.report(&who(1, None), crate::tests::ended(crate::End::Crashed, 9), 0);
+        assert_eq!(book.told()[0].event.fault, kept.next, "it is not the end of that one");
+    }
+    write(&mut journal, &failed(2));
+    // Whichever files are still there.
+    journal.begin(3, Vec::new()).unwrap();
+    for entry in fs::read_dir(dir.path()).unwrap().map(Result::unwrap) {
+        if entry.path() != journal.path {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    assert!(!Kept::read(dir.path()).booted("another"));
 }
 
 /// Whatever the last line was cut to when the daemon died: nothing before it is lost, and what follows can be read.
@@ -295,7 +333,7 @@ fn what_cannot_be_written_is_read() {
     let as_nobody = thread::scope(|scope| {
         let there = scope.spawn(|| {
             setfsuid(Uid::from_raw(65534));
-            (Kept::read(dir.path()), Journal::open(dir.path(), LIMIT_MIN, None, 2).map(drop))
+            (Kept::read(dir.path()), Journal::open(dir.path(), LIMIT_MIN, None, 2, "boot").map(drop))
         });
         there.join().unwrap()
     });
@@ -314,7 +352,7 @@ fn a_group_that_cannot_be_had_costs_only_the_group() {
     let written = thread::scope(|scope| {
         let there = scope.spawn(|| {
             setfsuid(Uid::from_raw(65534));
-            let mut journal = Journal::open(dir.path(), LIMIT_MIN, Some(0), 1)?;
+            let mut journal = Journal::open(dir.path(), LIMIT_MIN, Some(0), 1, "boot")?;
             journal.append(&Entry::Event(Box::new(event(1, Kind::GuestOops))))
         });
         there.join().unwrap()
@@ -333,6 +371,6 @@ fn what_cannot_be_written_leaves_nothing_behind() {
     let error = journal.append(&Entry::Acted { fault: 1, kind: Kind::GuestOops }).unwrap_err();
     assert!(error.to_string().contains(".log: No space left on device"), "{error}");
     let nowhere = dir.path().join("00000000000000000001.log");
-    let nowhere = Journal::open(&nowhere, LIMIT_MIN, None, 1).unwrap_err();
+    let nowhere = Journal::open(&nowhere, LIMIT_MIN, None, 1, "boot").unwrap_err();
     assert!(nowhere.to_string().contains("00000000000000000001.log: "), "{nowhere}");
 }

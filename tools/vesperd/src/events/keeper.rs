@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The journal; or, where it cannot be written, a complaint about that now and then. Events go out all the same.
 
-use std::io;
 use std::time::Instant;
+use std::{fs, io};
 
 use vesper_action::LogLimit;
 use vesper_events::journal::{Journal, Kept};
@@ -12,6 +12,7 @@ use super::Place;
 
 pub(super) struct Keeper {
     place: Place,
+    boot_id: String,
     journal: Option<Journal>,
     limit: LogLimit,
     /// The last line could not be written.
@@ -21,7 +22,11 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Reads the journal, and opens it. What was kept is not lost where nothing can be added to it.
     pub(super) fn open(place: &Place) -> (Self, Kept) {
-        let kept = Kept::read(&place.dir);
+        let mut kept = Kept::read(&place.dir);
+        // There always is one.
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let boot_id = boot_id.trim().to_owned();
+        let is_new = kept.booted(&boot_id);
         if kept.damaged > 0 {
             log::warn!("{} lines of the journal of events cannot be read and are left out", kept.damaged);
         }
@@ -29,10 +34,18 @@ impl Keeper {
             log::error!("some of the journal of events cannot be read and is left out: {error}");
         }
         let (journal, limit) = (None, LogLimit::default());
-        let mut keeper = Self { place: place.clone(), journal, limit, failing: false };
-        let opened = open(place, kept.next).map(|journal| keeper.journal = Some(journal));
+        let mut keeper = Self { place: place.clone(), boot_id, journal, limit, failing: false };
+        let opened = keeper.try_open(kept.next).and_then(|journal| match is_new {
+            true => journal.booted(),
+            false => Ok(()),
+        });
         keeper.say(opened);
         (keeper, kept)
+    }
+
+    fn try_open(&mut self, next: u64) -> io::Result<&mut Journal> {
+        let Self { place: Place { dir, limit, group, .. }, boot_id, journal, .. } = self;
+        Ok(journal.insert(Journal::open(dir, *limit, *group, next, boot_id)?))
     }
 
     /// Writes lines.
@@ -44,16 +57,12 @@ impl Keeper {
     }
 
     fn add(&mut self, entries: &[Entry], book: &Book) -> io::Result<()> {
-        let journal = match &mut self.journal {
-            Some(journal) => journal,
+        if self.journal.is_none() {
             // There may be one by now. Nor is done again what was told, and looked at, without it.
-            none => {
-                let (next, places) = book.kept();
-                let journal = none.insert(open(&self.place, next)?);
-                journal.begin(next, places)?;
-                journal
-            }
-        };
+            let (next, places) = book.kept();
+            self.try_open(next)?.begin(next, places)?;
+        }
+        let journal = self.journal.as_mut().expect("it is there, or has just been opened");
         entries.iter().try_for_each(|entry| journal.append(entry))?;
         if journal.is_long() {
             let (next, places) = book.kept();
@@ -89,10 +98,6 @@ impl Keeper {
             }
         }
     }
-}
-
-fn open(place: &Place, next: u64) -> io::Result<Journal> {
-    Journal::open(&place.dir, place.limit, place.group, next)
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub(crate) use inbox::Note;
 use keeper::Keeper;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use vesper_config::Rules;
-use vesper_events::{Recent, Standing};
+use vesper_events::{Kept, Recent, Standing};
 use vesper_grant::DomId;
 use watcher::Watcher;
 
@@ -92,7 +92,7 @@ impl Events {
         });
         let (keeper, kept) = Keeper::open(&place);
         // Before anybody can ask.
-        shared.add(kept.events.iter().cloned().map(Arc::new).collect());
+        shared.add_kept(&kept);
         let (told, does) = (inbox.clone(), inbox.clone());
         let hooks = Hooks::new(place.hooks, &kept, move |ran| does.ran(ran))?;
         let mut watcher = Watcher::new(keeper, &kept, hooks, place.rules, shared.clone());
@@ -164,6 +164,12 @@ impl Shared {
         }
         drop((recent, standing));
         self.raise();
+    }
+
+    /// What a predecessor told; of that only what is of this boot of dom0 still counts.
+    fn add_kept(&self, kept: &Kept) {
+        kept.of_this_boot().iter().for_each(|event| lock(&self.standing).add(event));
+        kept.events.iter().for_each(|event| lock(&self.recent).add(Arc::new(event.clone())));
     }
 
     fn are_safe(&self, words: Vec<Heard>) {

@@ -197,8 +197,8 @@ impl Watcher {
     }
 
     /// Acts on what a predecessor has told and not, or not for certain, acted on.
-    pub(super) fn act_on<'a>(&mut self, pending: impl Iterator<Item = &'a Event>) {
-        let nothing: Vec<_> = pending.filter_map(|event| self.act(Arc::new(event.clone()), true)).collect();
+    pub(super) fn act_on(&mut self, pending: impl Iterator<Item = Event>) {
+        let nothing: Vec<_> = pending.filter_map(|event| self.act(Arc::new(event), true)).collect();
         self.keeper.write(&nothing, &self.book);
     }
 
