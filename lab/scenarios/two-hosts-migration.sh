@@ -9,8 +9,7 @@ stop_daemon
 start_daemon --auto-attach
 expect_status 0 /lab/cluster/setup agents
 # In place of ssh and sshd, which this disk has not: xl says `ssh HOST xl migrate-receive`.
-cp /bin/busybox /cluster/usr/local/sbin/
-printf '#!/bin/sh\nexec busybox nc %s 7000\n' $address > /cluster/usr/local/sbin/ssh
+printf '#!/bin/bash\nexec 3<>/dev/tcp/%s/7000\ncat <&3 &\ncat >&3\nwait\n' $address > /cluster/usr/local/sbin/ssh
 printf '#!/bin/sh\nexec chroot /cluster env PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin xl migrate-receive\n' > /tmp/receive
 chmod 755 /cluster/usr/local/sbin/ssh /tmp/receive
 nc -ll -p 7000 -e /tmp/receive &

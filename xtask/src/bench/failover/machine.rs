@@ -178,6 +178,8 @@ fn line(Step { column, row, number }: &Step<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
