@@ -24,6 +24,7 @@ fi
 wait_for 30 "the device of g1" connected g1
 expect_status 0 vesper probe g1 panic
 boot=$(vesper status g1 --json | grep -o '"boot_id":"[0-9a-f]*"')
+[ -n "$boot" ] || fail "no boot id"
 expect_status 0 /lab/cluster/setup
 wait_for 300 "b in the cluster" online b
 add_guests g1

@@ -3,19 +3,11 @@
 
 mod common;
 
-use common::World;
+use common::{RECORD, World};
 use vesper_grant::DomId;
 use vesper_xenback::Event;
 
 const G: DomId = DomId(1);
-const RECORD: [u8; 32] = {
-    let mut record = [0x5a; 32];
-    record[0] = 32;
-    record[1] = 0;
-    record[2] = 0;
-    record[3] = 0;
-    record
-};
 
 /// Those that were told since: place, channel, bytes.
 fn heard(world: &mut World) -> Vec<(u32, Option<String>, usize)> {

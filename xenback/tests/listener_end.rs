@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{RawExport, RawGuest, World, drain, lines, write_lines};
+use common::{RECORD, RawExport, RawGuest, World, drain, lines, write_lines};
 use vesper_grant::{DomId, Host, ShutdownReason, VcpuState};
 use vesper_relay_mirror::Start;
 use vesper_relay_mirror::writer::WhenFull;
@@ -15,14 +15,6 @@ use vesper_xenstore::{Store, Tx};
 
 const G: DomId = DomId(1);
 const SCHEMA: &str = "# what ends\nsignal pid:u32\npanic! cpu:u32\n";
-const RECORD: [u8; 32] = {
-    let mut record = [0x5a; 32];
-    record[0] = 32;
-    record[1] = 0;
-    record[2] = 0;
-    record[3] = 0;
-    record
-};
 
 /// A guest with an export of two CPUs that has a schema.
 fn shared(world: &mut World) -> (RawGuest, RawExport) {

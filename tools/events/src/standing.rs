@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 
 use vesper_api::GuestRef;
 
-use crate::{Event, Failed, Severity};
+use crate::{Event, Failed, Kind, Severity};
 
 /// Most faults of a guest.
 pub const FAULTS_MAX: usize = 16;
 
 /// By guest, the faults that count, without their stacks, in the order in which they were told last.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Standing(BTreeMap<(u16, String), Vec<Event>>);
 
 impl Standing {
@@ -58,6 +58,8 @@ fn stands(event: &Event) -> bool {
 fn weight(faults: &[Event]) -> u8 {
     let Some((first, later)) = faults.split_first() else { return 0 };
     match first.failed {
+        // Nothing but another boot ends it.
+        None if first.severity == Severity::Fatal || first.event == Kind::GuestOops => 1,
         None => 0,
         // One that has failed anew since.
         Some(Failed::Service) if later.iter().any(|event| event.service == first.service) => 0,

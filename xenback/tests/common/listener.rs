@@ -17,6 +17,16 @@ use vesper_xenstore::{Store, Tx};
 
 use super::{RawGuest, World};
 
+/// A record of 32 bytes, by its header.
+pub const RECORD: [u8; 32] = {
+    let mut record = [0x5a; 32];
+    record[0] = 32;
+    record[1] = 0;
+    record[2] = 0;
+    record[3] = 0;
+    record
+};
+
 /// Ring, heartbeat and last words.
 pub struct RawListener {
     pub ring: Option<FrontRing<Request, Response>>,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use guest::RawGuest;
-pub use listener::{RawExport, RawListener, drain, lines, write_lines};
+pub use listener::{RECORD, RawExport, RawListener, drain, lines, write_lines};
 use vesper_grant::DomId;
 use vesper_grant::loopback::{LoopGuest, Machine};
 use vesper_xenback::action::{Command, CommandId, ModuleName, Outcome};

@@ -61,6 +61,9 @@ pub enum Entry {
         fault: u64,
         /// As an event of this kind.
         kind: Kind,
+        /// As it was known when this document was told; unless an earlier version wrote the line.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        serial: Option<u64>,
     },
     /// What a later version writes.
     #[serde(other)]
@@ -105,6 +108,8 @@ pub struct Acted {
     pub hooks: BTreeSet<String>,
     /// All was done for an event of these kinds.
     pub kinds: BTreeSet<Kind>,
+    /// The document since which it is as bad as it is now: what is done for an earlier one is done for less.
+    pub worse_at: u64,
 }
 
 /// What was found.
@@ -205,13 +210,13 @@ impl Kept {
             }
             Entry::Event(event) => {
                 self.next = self.next.max(event.serial + 1);
-                let (fault, kind, failed) = (event.fault, event.event, event.failed);
+                let (serial, fault, kind, failed) = (event.serial, event.fault, event.event, event.failed);
                 if let Some(before) = newest.insert(fault, *event)
                     && is_worse(failed, before.failed)
-                    && let Some(acted) = self.acted.get_mut(&fault)
                 {
-                    // What was done was for less.
+                    let acted = self.acted.entry(fault).or_default();
                     acted.kinds.remove(&kind);
+                    acted.worse_at = serial;
                 }
             }
             // Of an event that could not be written, this may be all that says that its number was given out.
@@ -219,9 +224,12 @@ impl Kept {
                 self.next = self.next.max(fault + 1);
                 self.acted.entry(fault).or_default().hooks.insert(hook);
             }
-            Entry::Acted { fault, kind } => {
+            Entry::Acted { fault, kind, serial } => {
                 self.next = self.next.max(fault + 1);
-                self.acted.entry(fault).or_default().kinds.insert(kind);
+                let acted = self.acted.entry(fault).or_default();
+                if serial.is_none_or(|serial| serial >= acted.worse_at) {
+                    acted.kinds.insert(kind);
+                }
             }
             Entry::Unknown => {}
         }

@@ -43,8 +43,8 @@ fn what_was_written_is_there_again_and_what_was_not_acted_on_is_pending() {
     for fault in [1, 2] {
         journal.append(&Entry::Hook { fault, hook: "10-x".into(), outcome: "ok".into() }).unwrap();
     }
-    journal.append(&Entry::Acted { fault: 1, kind: Kind::GuestCrashed }).unwrap();
-    journal.append(&Entry::Acted { fault: 3, kind: Kind::BlockError }).unwrap();
+    journal.append(&Entry::Acted { fault: 1, kind: Kind::GuestCrashed, serial: Some(1) }).unwrap();
+    journal.append(&Entry::Acted { fault: 3, kind: Kind::BlockError, serial: None }).unwrap();
     // It is known better now.
     write(&mut journal, &Event { serial: 4, event: Kind::GuestPanic, ..crashed });
     journal.sync().unwrap();
@@ -65,7 +65,7 @@ fn what_was_acted_on_is_no_new_fault() {
     journal.append(&Entry::Hook { fault: 5, hook: "10-x".into(), outcome: "ok".into() }).unwrap();
     let (_, kept) = open(dir.path(), LIMIT_MIN);
     assert_eq!(kept.next, 6, "a hook has run");
-    journal.append(&Entry::Acted { fault: 7, kind: Kind::GuestPanic }).unwrap();
+    journal.append(&Entry::Acted { fault: 7, kind: Kind::GuestPanic, serial: None }).unwrap();
     let (mut journal, kept) = open(dir.path(), LIMIT_MIN);
     assert_eq!(kept.next, 8, "all was done");
     write(&mut journal, &event(kept.next, Kind::GuestPanic));
@@ -79,13 +79,15 @@ fn what_turned_out_to_be_worse_is_pending_again() {
     let (mut journal, _) = open(dir.path(), LIMIT_MIN);
     let hung = event(1, Kind::GuestHung);
     let dead = Event { serial: 2, failed: Some(Failed::Guest), ..hung.clone() };
-    let acted = || Entry::Acted { fault: 1, kind: Kind::GuestHung };
+    let acted = |serial| Entry::Acted { fault: 1, kind: Kind::GuestHung, serial };
     let told = |event: &Event| Entry::Event(Box::new(event.clone()));
     let steps = [
         (told(&hung), true),
-        (acted(), false),
+        (acted(Some(1)), false),
         (told(&dead), true),
-        (acted(), false),
+        // What runs for less ends later.
+        (acted(Some(1)), true),
+        (acted(Some(2)), false),
         (told(&Event { serial: 3, repeated: 1, ..dead.clone() }), false),
     ];
     for (entry, pending) in steps {
@@ -281,7 +283,7 @@ fn without_a_new_event_the_file_stays() {
             journal.begin(2, Vec::new()).unwrap();
         }
     }
-    journal.append(&Entry::Acted { fault: 9, kind: Kind::GuestOops }).unwrap();
+    journal.append(&Entry::Acted { fault: 9, kind: Kind::GuestOops, serial: None }).unwrap();
     let (_, kept) = open(dir.path(), LIMIT_MIN);
     assert_eq!((kept.next, kept.damaged), (10, 0));
 }
@@ -368,7 +370,7 @@ fn what_cannot_be_written_leaves_nothing_behind() {
     let (mut journal, _) = open(dir.path(), LIMIT_MIN);
     write(&mut journal, &event(1, Kind::GuestOops));
     journal.file = File::options().append(true).open("/dev/full").unwrap();
-    let error = journal.append(&Entry::Acted { fault: 1, kind: Kind::GuestOops }).unwrap_err();
+    let error = journal.append(&Entry::Acted { fault: 1, kind: Kind::GuestOops, serial: None }).unwrap_err();
     assert!(error.to_string().contains(".log: No space left on device"), "{error}");
     let nowhere = dir.path().join("00000000000000000001.log");
     let nowhere = Journal::open(&nowhere, LIMIT_MIN, None, 1, "boot").unwrap_err();

@@ -45,6 +45,10 @@ fn of_too_many_those_go_that_say_least() {
     let (guest, service) = (Some(Failed::Guest), Some(Failed::Service));
     standing.add(&event(1, Kind::GuestHung, guest, ""));
     standing.add(&event(2, Kind::ProcessKilled, service, "database"));
+    let mut oops = standing.clone();
+    oops.add(&event(3, Kind::GuestOops, None, ""));
+    (4..103).for_each(|serial| oops.add(&event(serial, Kind::BlockError, None, "")));
+    assert_eq!(faults(&oops), [[1, 2, 3].as_slice(), &(90..103).collect::<Vec<_>>()].concat());
     (3..103).for_each(|serial| standing.add(&event(serial, Kind::BlockError, None, "")));
     assert_eq!(faults(&standing), [[1, 2].as_slice(), &(89..103).collect::<Vec<_>>()].concat());
     // One that fails again and again.

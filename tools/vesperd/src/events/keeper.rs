@@ -35,17 +35,18 @@ impl Keeper {
         }
         let (journal, limit) = (None, LogLimit::default());
         let mut keeper = Self { place: place.clone(), boot_id, journal, limit, failing: false };
-        let opened = keeper.try_open(kept.next).and_then(|journal| match is_new {
-            true => journal.booted(),
-            false => Ok(()),
-        });
+        let opened = keeper.try_open(kept.next, |journal| if is_new { journal.booted() } else { Ok(()) });
         keeper.say(opened);
         (keeper, kept)
     }
 
-    fn try_open(&mut self, next: u64) -> io::Result<&mut Journal> {
-        let Self { place: Place { dir, limit, group, .. }, boot_id, journal, .. } = self;
-        Ok(journal.insert(Journal::open(dir, *limit, *group, next, boot_id)?))
+    /// Opens it and writes what must come first. Without that it is not open: what came next would be of another boot.
+    fn try_open(&mut self, next: u64, first: impl FnOnce(&mut Journal) -> io::Result<()>) -> io::Result<()> {
+        let Place { dir, limit, group, .. } = &self.place;
+        let mut journal = Journal::open(dir, *limit, *group, next, &self.boot_id)?;
+        first(&mut journal)?;
+        self.journal = Some(journal);
+        Ok(())
     }
 
     /// Writes lines.
@@ -60,7 +61,7 @@ impl Keeper {
         if self.journal.is_none() {
             // There may be one by now. Nor is done again what was told, and looked at, without it.
             let (next, places) = book.kept();
-            self.try_open(next)?.begin(next, places)?;
+            self.try_open(next, |journal| journal.begin(next, places))?;
         }
         let journal = self.journal.as_mut().expect("it is there, or has just been opened");
         entries.iter().try_for_each(|entry| journal.append(entry))?;
@@ -102,8 +103,9 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{AsRawFd, OwnedFd};
     use std::os::unix::fs::symlink;
+    use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -112,21 +114,49 @@ mod tests {
 
     use super::*;
 
-    /// A sealed file in memory stands for a full disk.
+    const FILE: &str = "00000000000000000001.log";
+
+    /// A journal in a file in memory, which stands for a full disk when it is sealed.
+    fn place(dir: &Path) -> (Place, OwnedFd) {
+        let file = memfd_create("journal", MFdFlags::MFD_ALLOW_SEALING).unwrap();
+        symlink(format!("/proc/self/fd/{}", file.as_raw_fd()), dir.join(FILE)).unwrap();
+        let hooks = crate::hooks::Rules { dir: dir.into(), limit: Duration::ZERO, at_once: 1 };
+        let (limit, rules) = (vesper_events::journal::LIMIT_MIN, Arc::default());
+        (Place { dir: dir.into(), limit, group: None, hooks, rules }, file)
+    }
+
+    fn seal(file: &OwnedFd) {
+        fcntl(file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).unwrap();
+    }
+
+    fn ran() -> [Entry; 1] {
+        [Entry::Hook { fault: 1, hook: "10-x".into(), outcome: "done".into() }]
+    }
+
+    #[test]
+    fn which_boot_it_is_comes_first_however_late() {
+        let dir = tempfile::tempdir().unwrap();
+        let (place, full) = place(dir.path());
+        seal(&full);
+        let (mut keeper, kept) = Keeper::open(&place);
+        assert!(keeper.failing);
+        let book = Book::new(&kept, 0);
+        keeper.write(&ran(), &book);
+        // There is room again.
+        fs::remove_file(dir.path().join(FILE)).unwrap();
+        keeper.write(&ran(), &book);
+        assert!(!keeper.failing);
+        assert_eq!(Kept::read(dir.path()).boot_id, Some(keeper.boot_id));
+    }
+
     #[test]
     fn what_is_not_written_is_not_said_to_be() {
         let dir = tempfile::tempdir().unwrap();
-        let full = memfd_create("journal", MFdFlags::MFD_ALLOW_SEALING).unwrap();
-        let path = format!("/proc/self/fd/{}", full.as_raw_fd());
-        symlink(path, dir.path().join("00000000000000000001.log")).unwrap();
-        let hooks = crate::hooks::Rules { dir: dir.path().into(), limit: Duration::ZERO, at_once: 1 };
-        let (limit, rules) = (vesper_events::journal::LIMIT_MIN, Arc::default());
-        let place = Place { dir: dir.path().into(), limit, group: None, hooks, rules };
+        let (place, full) = place(dir.path());
         let (mut keeper, kept) = Keeper::open(&place);
         assert!(!keeper.failing);
-        fcntl(&full, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).unwrap();
-        let ran = Entry::Hook { fault: 1, hook: "10-x".into(), outcome: "done".into() };
-        keeper.write(&[ran], &Book::new(&kept, 0));
+        seal(&full);
+        keeper.write(&ran(), &Book::new(&kept, 0));
         assert!(keeper.failing);
         keeper.sync();
         assert!(keeper.failing, "nothing is on disk");

@@ -204,8 +204,8 @@ impl Watcher {
 
     /// What to write down if there is nothing to do.
     fn act(&self, event: Arc<Event>, again: bool) -> Option<Entry> {
-        let (fault, kind) = (event.fault, event.event);
-        (!self.hooks.act(event, again)).then_some(Entry::Acted { fault, kind })
+        let (fault, kind, serial) = (event.fault, event.event, Some(event.serial));
+        (!self.hooks.act(event, again)).then_some(Entry::Acted { fault, kind, serial })
     }
 
     /// Writes down what was done.
@@ -217,7 +217,7 @@ impl Watcher {
             .into_iter()
             .map(|ran| match ran {
                 Ran::Hook { fault, hook, outcome } => Entry::Hook { fault, hook, outcome },
-                Ran::All { fault, kind } => Entry::Acted { fault, kind },
+                Ran::All { fault, kind, serial } => Entry::Acted { fault, kind, serial: Some(serial) },
             })
             .collect();
         self.keeper.write(&entries, &self.book);

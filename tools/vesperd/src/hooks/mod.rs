@@ -51,8 +51,8 @@ pub(crate) struct Rules {
 pub(crate) enum Ran {
     /// A hook has run.
     Hook { fault: u64, hook: String, outcome: String },
-    /// All of them have.
-    All { fault: u64, kind: Kind },
+    /// All of them have, for this document.
+    All { fault: u64, kind: Kind, serial: u64 },
 }
 
 /// Called from any thread.
@@ -111,7 +111,10 @@ impl Hooks {
         tell: impl Fn(Ran) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let stop = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let ran = kept.acted.iter().map(|(fault, acted)| (*fault, acted.hooks.clone())).collect();
+        let all = |hooks: &BTreeSet<String>| {
+            hooks.iter().flat_map(|hook| [hook, for_less(hook)]).map(str::to_owned).collect()
+        };
+        let ran = kept.acted.iter().map(|(fault, acted)| (*fault, all(&acted.hooks))).collect();
         let state = Mutex::new(State { ran, ..State::default() });
         Ok(Self(Arc::new(Shared { rules, tell: Box::new(tell), state, ended: Condvar::new(), stop })))
     }
@@ -149,12 +152,12 @@ impl Hooks {
         drop(state);
         let Some(Job { event, .. }) = left_out else { return true };
         let is_this_one = event.serial == serial;
-        let (who, fault, kind) = (label(&event.guest), event.fault, event.event);
+        let (who, fault, kind, serial) = (label(&event.guest), event.fault, event.event, event.serial);
         log::error!(
             "{WAITING_MAX} events wait for the hooks of {who}; nothing is done about event {fault}, {kind}"
         );
         if !is_this_one {
-            (self.0.tell)(Ran::All { fault, kind });
+            (self.0.tell)(Ran::All { fault, kind, serial });
         }
         !is_this_one
     }
@@ -232,7 +235,7 @@ impl Shared {
             (self.tell)(Ran::Hook { fault, hook, outcome: outcome.to_string() });
         }
         if !self.lock().stopping {
-            (self.tell)(Ran::All { fault, kind: event.event });
+            (self.tell)(Ran::All { fault, kind: event.event, serial: event.serial });
         }
     }
 
@@ -258,6 +261,14 @@ fn once(hook: String, event: &Event) -> String {
         (None, _) => hook,
         (Some(_), Some(service)) => format!("{hook} (service {service} failed)"),
         (Some(failed), None) => format!("{hook} ({} failed)", failed.name()),
+    }
+}
+
+/// The same hook for the same fault, had nothing failed with it. What has been done for more need not be done for that.
+fn for_less(hook: &str) -> &str {
+    match hook.rsplit_once(" (") {
+        Some((name, what)) if what.ends_with(" failed)") => name,
+        _ => hook,
     }
 }
 
