@@ -30,19 +30,23 @@ followed() {
   kill $tail_pid
   wait $reader
 }
+# all_of RECORDS FILE WHAT: waits until so many are written, takes the module out, and sees where each of them is.
+all_of() {
+  wait_for 300 "$1 records" finished
+  sleep 1
+  all=$(written)
+  no_room=$(refused)
+  expect_status 0 vesper rmmod 1 vesper_numbers
+  followed
+  check $2 "$3"
+  expect_equal "received, and refused for want of room" $((received + no_room)) $1
+  expect_equal "received, missing and lost at the end" $((received + missing + all - next)) $1
+}
 note "a fast reader"
 begin 6000000 run=0
 follow /tmp/fast
 guest 1 'echo 1 > /sys/module/vesper_numbers/parameters/run'
-wait_for 300 "6 million records" finished
-sleep 1
-all=$(written)
-no_room=$(refused)
-expect_status 0 vesper rmmod 1 vesper_numbers
-followed
-check /tmp/fast "fast"
-expect_equal "received, and refused for want of room" $((received + no_room)) 6000000
-expect_equal "received, missing and lost at the end" $((received + missing + all - next)) 6000000
+all_of 6000000 /tmp/fast "fast"
 note "a slow reader"
 begin 2000000 run=0
 follow /tmp/beside
@@ -87,19 +91,11 @@ rule() { printf '[[rule]]\nguests = ["%s"]\nprobes = ["panic"]\n' $1 > /etc/vesp
 while :; do rule a; kill -HUP $(daemon); usleep 100000; rule b; kill -HUP $(daemon); usleep 100000; done &
 reloading=$!
 guest 1 'echo 1 > /sys/module/vesper_numbers/parameters/run'
-wait_for 300 "1 million records" finished
-sleep 1
+all_of 1000000 /tmp/reloaded "reloaded"
 kill $reloading
-all=$(written)
-no_room=$(refused)
-expect_status 0 vesper rmmod 1 vesper_numbers
-followed
-check /tmp/reloaded "reloaded"
 reloads=$(grep -c 'configuration.* anew' /var/log/vesperd.log)
 [ $reloads -ge 5 ] || fail "the configuration was read anew $reloads times"
 note "$reloads times"
-expect_equal "received, and refused for want of room" $((received + no_room)) 1000000
-expect_equal "received, missing and lost at the end" $((received + missing + all - next)) 1000000
 rm /etc/vesper/vesper.toml
 note "$total records received"
 check_works 1

@@ -2,7 +2,8 @@
 # Pacemaker moves a guest, live, from one dom0 to another and back (docs/pacemaker.md, "Two nodes"): it is the same boot, its probe goes on in it, and nothing
 # is said to have failed on either side. Then it panics where it is, and the push of that host fails it.
 #: hosts=2 guest=pvh cluster alone xen=4.17 limit=900
-case $NODE in a) other=b address=10.0.7.2 ;; b) other=a address=10.0.7.1 ;; esac
+# Of the other one.
+case $NODE in a) address=10.0.7.2 ;; b) address=10.0.7.1 ;; esac
 # The guest is on a; on b is what it needs to be there.
 [ $NODE = a ] || xl destroy g1
 stop_daemon

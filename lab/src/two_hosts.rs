@@ -19,11 +19,11 @@ pub fn pair(lab: &Lab, socket: &Path) -> [Lab; 2] {
     [true, false].map(|makes| Lab { cable: Some(Cable { socket: socket.to_owned(), makes }), ..lab.clone() })
 }
 
-/// Runs both at a time. What `b` has to say is an error only if `a` fails as well, or ends well without it.
+/// Runs both at a time, and gives what comes of `a`. `b` begins when the cable is there, which `a` makes.
 ///
 /// # Errors
 ///
-/// Theirs; the cable's, which `a` makes.
+/// Those of either, of both if there are two; there is no cable.
 pub fn run<T>(
     [a, b]: &[Lab; 2],
     run_a: impl FnOnce(&Lab) -> Result<T>,

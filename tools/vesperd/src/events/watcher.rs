@@ -76,8 +76,7 @@ impl Watcher {
                 }
                 self.hooks.stop();
                 self.have_run(inbox.take(Some(Duration::ZERO)).ran);
-                self.keeper.sync();
-                return;
+                return self.keeper.sync();
             }
         }
     }
