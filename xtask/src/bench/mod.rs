@@ -33,7 +33,7 @@ until Pacemaker knows, and until the stand-by answers, with ocf:heartbeat:Xen an
   cargo xtask bench failover                                        all of it, or what is left of it
   cargo xtask bench failover --rows panic-destroy --repetitions 1   one row, once in each column
   cargo xtask bench failover --columns vesper --rows sigkill,oom
-Each result is kept in target/bench/failover.results, and what is there of this code is not measured again: stop it when
+Each result is kept in docs/failover.results, and what is there of this code is not measured again: stop it when
 you like. Remove the file to begin anew. At the end the table of all that counts is printed and written into docs/failover.md
 (see there for rows, columns, and what the figures mean), and the picture into docs/failover.svg.";
 
