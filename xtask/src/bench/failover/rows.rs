@@ -74,7 +74,7 @@ pub const ROWS: &[Row] = &[
     row("panic-destroy", "panic, `on_crash=\"destroy\"`", Class::Event, false),
     row("panic-preserve", "panic, `on_crash=\"preserve\"`", Class::Event, true),
     row("panic-10", "panic with `panic=10`", Class::Event, false),
-    Row { place: Place::Kdump, ..row("panic-kdump", "panic with kdump (PVH)", Class::Event, true) },
+    Row { place: Place::Kdump, ..row("panic-kdump", "panic with kdump (PVH)", Class::Event, false) },
     Row {
         place: Place::TwoHosts,
         ..row("panic-two-hosts", "panic, the stand-by on another dom0", Class::Event, false)
