@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
@@ -34,8 +35,8 @@ pub(crate) struct Clients {
     streams: HashMap<ClientId, Stream>,
     /// The same by guest, so that what happens in one costs nothing for streams of the others.
     readers: BTreeSet<(DomId, ClientId)>,
-    /// Of those that are told of events; nothing more is read from them either.
-    feeds: HashMap<ClientId, Feed>,
+    /// Who is told of events. Their connections are elsewhere and take a seat as long as they are there.
+    elsewhere: Vec<Weak<Peer>>,
     next: ClientId,
     limit: usize,
     rights: Rights,
@@ -46,8 +47,8 @@ impl Clients {
     /// No clients yet. Their numbers start at `first`; smaller ones are free for other descriptors of the same epoll.
     pub(crate) fn new(first: ClientId, limit: usize, rights: Rights, closer: Closer) -> Self {
         let (connections, streams, readers) = (HashMap::new(), HashMap::new(), BTreeSet::new());
-        let feeds = HashMap::new();
-        Self { connections, streams, readers, feeds, next: first, limit, rights, closer }
+        let elsewhere = Vec::new();
+        Self { connections, streams, readers, elsewhere, next: first, limit, rights, closer }
     }
 
     /// Takes a new connection in, or tells it why not.
@@ -55,9 +56,11 @@ impl Clients {
         // Whatever has been passed through it already is closed with it.
         let stream = Foreign::new(stream, &self.closer);
         let peer = Peer::of(&*stream)?;
+        self.elsewhere.retain(|peer| peer.strong_count() > 0);
         let refusal = self.rights.welcome(&peer).and_then(|()| {
-            let taken = self.connections.values().map(|(connection, _)| connection.peer.uid);
-            seats::find(self.limit, peer.uid, taken).map_err(|full| {
+            let here = self.connections.values().map(|(connection, _)| connection.peer.uid);
+            let elsewhere = self.elsewhere.iter().filter_map(Weak::upgrade).map(|peer| peer.uid);
+            seats::find(self.limit, peer.uid, here.chain(elsewhere)).map_err(|full| {
                 let message = match full {
                     Full::All(taken) => format!("{taken} clients are connected already, no more are taken"),
                     Full::User(taken) => {
@@ -96,7 +99,6 @@ impl Clients {
         })();
         match moved {
             Ok(()) if self.streams.contains_key(&id) => self.stream(epoll, desk, id),
-            Ok(()) if self.feeds.contains_key(&id) => self.feed(epoll, desk, id),
             Ok(()) => self.pump(epoll, desk, id),
             Err(error) => self.lose(epoll, desk, id, &error),
         }
@@ -125,36 +127,17 @@ impl Clients {
                     }
                 }
             }
-            Told::News => {
-                for id in self.feeds.keys().copied().collect::<Vec<_>>() {
-                    self.feed(epoll, desk, id);
-                }
-            }
         }
     }
 
-    /// Sends a client the events that it takes.
-    fn feed(&mut self, epoll: &Epoll, desk: &mut Desk, id: ClientId) {
-        let (Some((connection, _)), Some(feed)) = (self.connections.get_mut(&id), self.feeds.get_mut(&id))
-        else {
-            return;
-        };
-        connection.backlog = false;
-        while connection.has_sent() {
-            let lines = desk.feed(feed);
-            if lines.is_empty() {
-                if feed.ends() {
-                    connection.busy = false;
-                    return self.part(epoll, desk, id);
-                }
-                break;
-            }
-            connection.say(&lines);
-            if let Err(error) = connection.flush() {
-                return self.lose(epoll, desk, id, &error);
-            }
+    /// Hands a connection over to who tells of events. Nothing more is read from it.
+    fn hand_over(&mut self, epoll: &Epoll, desk: &Desk, id: ClientId, feed: Feed) {
+        let Some((connection, _)) = self.connections.remove(&id) else { return };
+        if let Err(error) = epoll.delete(&connection) {
+            return log::error!("client {id}: epoll: {error}");
         }
-        self.update(epoll, desk, id);
+        self.elsewhere.push(Arc::downgrade(&connection.peer));
+        desk.tell_events(id, connection, feed);
     }
 
     /// Sends of a client's stream what it takes, and no more than a turn.
@@ -229,10 +212,7 @@ impl Clients {
                         }
                         Response::Feed(reply, feed) => {
                             connection.answer(&reply);
-                            connection.busy = true;
-                            connection.backlog = true;
-                            self.feeds.insert(id, feed);
-                            return self.update(epoll, desk, id);
+                            return self.hand_over(epoll, desk, id, feed);
                         }
                     }
                 }
@@ -269,8 +249,6 @@ impl Clients {
             self.readers.remove(&(stream.domid(), id));
             // Its readers hold nothing back any more.
             desk.moved_on(stream.domid());
-        } else if self.feeds.remove(&id).is_some() {
-            // It held nothing of anybody.
         } else if connection.busy {
             log::info!("process {} went away before its command ended", connection.peer.pid);
             desk.forget(id);

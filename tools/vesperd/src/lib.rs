@@ -6,7 +6,7 @@
 //! * **One thread and one epoll.** Guests, clients and signals are served in turn, and none of them can hold it up:
 //!   every descriptor is non-blocking, every buffer bounded. Only module images are read, decompressed and
 //!   checked in a worker thread, because that takes long; files are written in another and what clients passed is closed in a
-//!   third, because that may.
+//!   third, because that may. Events have threads of their own, so that they wait for none of this.
 //! * **No wake-up without a cause.** The loop sleeps until a descriptor is readable or something is due.
 //! * **A request gets exactly one reply**, unless its client goes away first: a command that a guest's queue has goes on
 //!   then, and the log has how it ended.
@@ -22,7 +22,7 @@
 //! | `desk` | requests, and what becomes of them |
 //! | `resolve`, `view`, `failures` | from a guest's name to the guest; from the backend's words to the API's |
 //! | `streams` | what guests record, on its way to clients |
-//! | `events` | the thread that makes events of what happens |
+//! | `events` | the threads that make events of what happens and tell clients of them |
 //! | `hooks` | programs that act on events |
 //! | `saver` | the thread that saves what guests recorded last |
 //! | `images`, `policy` | the worker thread for module images, and which may be loaded |

@@ -217,9 +217,15 @@ fn as_many_clients_as_configured_and_no_more() {
     assert!(failure.remedy.is_some());
     assert!(fourth.try_reply().is_none());
     clients.pop();
-    eventually("its place is free", || {
-        Client::connect(world.socket()).ask_or_refusal(&Request::List {}).is_ok()
-    });
+    let is_free = || Client::connect(world.socket()).ask_or_refusal(&Request::List {}).is_ok();
+    eventually("its place is free", is_free);
+    // Who is told of events takes a place as well.
+    let mut told = Client::connect(world.socket());
+    let request = Request::Events { dom: None, since: 0, follow: true };
+    told.ask_or_refusal(&request).unwrap();
+    assert!(!is_free());
+    drop(told);
+    eventually("its place is free, too", is_free);
 }
 
 #[test]

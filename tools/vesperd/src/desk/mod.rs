@@ -38,6 +38,7 @@ use watch::Watch;
 use crate::clients::ClientId;
 use crate::closer::Foreign;
 use crate::config::{AttachRule, Config};
+use crate::connection::Connection;
 use crate::events::{Events, Feed, Heard};
 use crate::failures::{self, label};
 use crate::files::Files;
@@ -83,8 +84,6 @@ pub(crate) enum Told {
     Answer(Answer),
     /// Something happened that streams of this guest are told.
     Notice(DomId, Notice),
-    /// There are new events.
-    News,
 }
 
 pub(crate) struct Desk {
@@ -395,11 +394,8 @@ impl Desk {
         self.load_wanted(now);
         self.watch(now);
         self.look_at_saved();
-        if self.events.has_news() {
-            for Heard { domid, boot_id, slot } in self.events.heard() {
-                self.backend.words_noted(domid, &boot_id, slot);
-            }
-            self.told.push(Told::News);
+        for Heard { domid, boot_id, slot } in self.events.heard() {
+            self.backend.words_noted(domid, &boot_id, slot);
         }
         self.expire(now);
         mem::take(&mut self.told)
@@ -419,9 +415,9 @@ impl Desk {
         mem::take(&mut self.told)
     }
 
-    /// What is to be told to one who asked for events, as far as there is anything now.
-    pub(crate) fn feed(&self, feed: &mut Feed) -> Vec<u8> {
-        feed.next(&self.events.recent())
+    /// From now on this client, which has asked for them, is told of events.
+    pub(crate) fn tell_events(&self, id: ClientId, connection: Connection, feed: Feed) {
+        self.events.tell(id, connection, feed);
     }
 
     fn tell(&mut self, domid: DomId, notice: Notice) {

@@ -2,7 +2,7 @@
 //! The thread that makes events of what happens.
 //!
 //! The loop tells it what it sees and never waits for it. It has a reader of its own for each channel whose schema says that
-//! some of its records are events, writes what it learns into the journal, and only then hands it on: to the loop, for
+//! some of its records are events, writes what it learns into the journal, and only then hands it on: to the thread that tells
 //! clients, and to the hooks. What these have done goes into the journal, too.
 //!
 //! | file | subject |
@@ -14,11 +14,13 @@
 //! | `records.rs` | the records of one piece |
 //! | `keeper.rs` | the journal, or its absence |
 //! | `feed.rs` | events on their way to one client |
+//! | `teller.rs` | the thread that sends them |
 
 mod feed;
 mod inbox;
 mod keeper;
 mod records;
+mod teller;
 mod watched;
 mod watcher;
 
@@ -33,11 +35,14 @@ use inbox::Inbox;
 pub(crate) use inbox::Note;
 use keeper::Keeper;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use teller::Teller;
 use vesper_config::Rules;
 use vesper_events::{Kept, Recent, Standing};
 use vesper_grant::DomId;
 use watcher::Watcher;
 
+use crate::clients::ClientId;
+use crate::connection::Connection;
 use crate::hooks::{self, Hooks};
 
 /// Where the journal is, how large it may be, and what is done about events.
@@ -57,15 +62,18 @@ pub(crate) struct Events {
     inbox: Arc<Inbox>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    teller: Teller,
 }
 
 /// What it has told.
 struct Shared {
     recent: Mutex<Recent>,
     standing: Mutex<Standing>,
+    /// Readable when something was told, for the thread that tells clients.
+    told: EventFd,
     heard: Mutex<Vec<Heard>>,
-    /// Readable when there is something new.
-    news: EventFd,
+    /// Readable when something was heard, for the loop.
+    has_heard: EventFd,
 }
 
 /// Last words of which all that came is on disk.
@@ -81,15 +89,8 @@ impl Events {
     /// # Errors
     /// The kernel's.
     pub(crate) fn start(place: Place) -> io::Result<Self> {
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let news = EventFd::from_value_and_flags(0, flags)?;
         let inbox = Arc::new(Inbox::default());
-        let shared = Arc::new(Shared {
-            recent: Mutex::default(),
-            standing: Mutex::default(),
-            heard: Mutex::default(),
-            news,
-        });
+        let shared = Arc::new(Shared::new()?);
         let (keeper, kept) = Keeper::open(&place);
         // Before anybody can ask.
         shared.add_kept(&kept);
@@ -97,8 +98,9 @@ impl Events {
         let hooks = Hooks::new(place.hooks, &kept, move |ran| does.ran(ran))?;
         let mut watcher = Watcher::new(keeper, &kept, hooks, place.rules, shared.clone());
         watcher.act_on(kept.pending());
+        let teller = Teller::start(shared.clone())?;
         let thread = thread::Builder::new().name("events".into()).spawn(move || watcher.run(&told))?;
-        Ok(Self { inbox, shared, thread: Some(thread) })
+        Ok(Self { inbox, shared, thread: Some(thread), teller })
     }
 
     /// Something happened to a guest.
@@ -126,20 +128,25 @@ impl Events {
         lock(&self.shared.standing)
     }
 
-    /// Takes the last words that the next daemon need not hear again.
-    pub(crate) fn heard(&self) -> Vec<Heard> {
-        std::mem::take(&mut lock(&self.shared.heard))
+    /// From now on this client is told, until it goes away or has all it asked for.
+    pub(crate) fn tell(&self, id: ClientId, connection: Connection, feed: Feed) {
+        self.teller.take(id, connection, feed);
     }
 
-    /// Whether something was told since this was asked last.
-    pub(crate) fn has_news(&self) -> bool {
-        self.shared.news.read().is_ok()
+    /// Takes the last words that the next daemon need not hear again.
+    pub(crate) fn heard(&self) -> Vec<Heard> {
+        // Nothing to read: nothing was heard.
+        if self.shared.has_heard.read().is_err() {
+            return Vec::new();
+        }
+        std::mem::take(&mut lock(&self.shared.heard))
     }
 }
 
+/// Readable when something was [heard](Events::heard).
 impl AsFd for Events {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.news.as_fd()
+        self.shared.has_heard.as_fd()
     }
 }
 
@@ -156,6 +163,12 @@ impl Drop for Events {
 }
 
 impl Shared {
+    fn new() -> io::Result<Self> {
+        let event_fd = || EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        let (recent, standing, heard) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { recent, standing, told: event_fd()?, heard, has_heard: event_fd()? })
+    }
+
     fn add(&self, events: Vec<Arc<vesper_events::Event>>) {
         let (mut recent, mut standing) = (lock(&self.recent), lock(&self.standing));
         for event in events {
@@ -163,7 +176,7 @@ impl Shared {
             recent.add(event);
         }
         drop((recent, standing));
-        self.raise();
+        raise(&self.told);
     }
 
     /// What a predecessor told; of that only what is of this boot of dom0 still counts.
@@ -174,12 +187,7 @@ impl Shared {
 
     fn are_safe(&self, words: Vec<Heard>) {
         lock(&self.heard).extend(words);
-        self.raise();
-    }
-
-    fn raise(&self) {
-        // It only fails when it is raised already.
-        let _ = self.news.write(1);
+        raise(&self.has_heard);
     }
 
     /// Nothing more is told of these guests.
@@ -187,6 +195,11 @@ impl Shared {
         let mut standing = lock(&self.standing);
         guests.into_iter().for_each(|(domid, uuid)| standing.forget(domid, uuid));
     }
+}
+
+fn raise(event_fd: &EventFd) {
+    // It only fails when it is raised already.
+    let _ = event_fd.write(1);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
