@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! All connections, and what epoll is told of each.
+//! All connections but those that are told of events, and what epoll is told of each.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -16,7 +16,7 @@ use vesper_relay_mirror::Start;
 use crate::closer::{Closer, Foreign};
 use crate::connection::{Connection, Line};
 use crate::desk::{Caller, Desk, Notice, Response, Told, add_words};
-use crate::events::Feed;
+use crate::events::{Feed, Reader};
 use crate::peer::Peer;
 use crate::rights::Rights;
 use crate::seats::{self, Full};
@@ -35,8 +35,8 @@ pub(crate) struct Clients {
     streams: HashMap<ClientId, Stream>,
     /// The same by guest, so that what happens in one costs nothing for streams of the others.
     readers: BTreeSet<(DomId, ClientId)>,
-    /// Who is told of events. Their connections are elsewhere and take a seat as long as they are there.
-    elsewhere: Vec<Weak<Peer>>,
+    /// The users of those that are told of events. Their connections are elsewhere, and have a seat as long as they are there.
+    elsewhere: Vec<Weak<u32>>,
     next: ClientId,
     limit: usize,
     rights: Rights,
@@ -56,10 +56,10 @@ impl Clients {
         // Whatever has been passed through it already is closed with it.
         let stream = Foreign::new(stream, &self.closer);
         let peer = Peer::of(&*stream)?;
-        self.elsewhere.retain(|peer| peer.strong_count() > 0);
+        self.elsewhere.retain(|seat| seat.strong_count() > 0);
         let refusal = self.rights.welcome(&peer).and_then(|()| {
             let here = self.connections.values().map(|(connection, _)| connection.peer.uid);
-            let elsewhere = self.elsewhere.iter().filter_map(Weak::upgrade).map(|peer| peer.uid);
+            let elsewhere = self.elsewhere.iter().filter_map(Weak::upgrade).map(|uid| *uid);
             seats::find(self.limit, peer.uid, here.chain(elsewhere)).map_err(|full| {
                 let message = match full {
                     Full::All(taken) => format!("{taken} clients are connected already, no more are taken"),
@@ -136,8 +136,9 @@ impl Clients {
         if let Err(error) = epoll.delete(&connection) {
             return log::error!("client {id}: epoll: {error}");
         }
-        self.elsewhere.push(Arc::downgrade(&connection.peer));
-        desk.tell_events(id, connection, feed);
+        let seat = Arc::new(connection.peer.uid);
+        self.elsewhere.push(Arc::downgrade(&seat));
+        desk.tell_events(Reader { id, seat, connection, feed });
     }
 
     /// Sends of a client's stream what it takes, and no more than a turn.

@@ -65,7 +65,8 @@ const DESK: u64 = 2;
 const RELOAD: u64 = 3;
 const FIRST_CLIENT: u64 = 16;
 
-/// Connections taken before others have their turn; so clients that came and went at once have left before they count.
+/// Connections taken before others have their turn; so clients that came and went at once have left before they count
+/// (those that are told of events: when the thread that tells them has seen it).
 const ACCEPTS_A_TURN: u32 = 16;
 
 /// Pause after an accept or a connection to xenstore failed.

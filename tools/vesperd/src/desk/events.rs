@@ -42,8 +42,10 @@ impl Desk {
         since: u64,
         follow: bool,
     ) -> Result<Response, Failure> {
+        // This may ask xenstore or `xl`; nobody is to wait for that.
+        let found = dom.as_deref().map(|dom| (dom, resolve::resolve(&self.backend, dom)));
         let recent = self.events.recent();
-        let meant = match dom.as_deref().map(|dom| (dom, resolve::resolve(&self.backend, dom))) {
+        let meant = match found {
             None => Meant::All,
             Some((_, Ok(info))) => Meant::Uuid(info.uuid.to_string()),
             // It may be gone, and its number another's.

@@ -38,8 +38,7 @@ use watch::Watch;
 use crate::clients::ClientId;
 use crate::closer::Foreign;
 use crate::config::{AttachRule, Config};
-use crate::connection::Connection;
-use crate::events::{Events, Feed, Heard};
+use crate::events::{Events, Feed, Heard, Reader};
 use crate::failures::{self, label};
 use crate::files::Files;
 use crate::images::{Images, JobId, Origin};
@@ -416,8 +415,8 @@ impl Desk {
     }
 
     /// From now on this client, which has asked for them, is told of events.
-    pub(crate) fn tell_events(&self, id: ClientId, connection: Connection, feed: Feed) {
-        self.events.tell(id, connection, feed);
+    pub(crate) fn tell_events(&self, client: Reader) {
+        self.events.tell(client);
     }
 
     fn tell(&mut self, domid: DomId, notice: Notice) {

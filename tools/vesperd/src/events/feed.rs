@@ -2,10 +2,16 @@
 //! Events on their way to one client: a document a line. A client that does not read costs what waits for it here, and
 //! is told where something is missing when it reads on.
 
+use std::sync::{Arc, Mutex};
+
 use vesper_events::{Event, Missed, Recent};
+
+use super::lock;
 
 /// Bytes that wait for a client, about; a document is shorter.
 const WAITING: usize = 64 << 10;
+/// Events that are looked at at once.
+const BATCH: usize = 64;
 
 /// Whose events are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,21 +51,44 @@ impl Feed {
     }
 
     /// What is to be sent next, at most some 64 KiB; empty: there is nothing now.
-    pub(crate) fn next(&mut self, recent: &Recent) -> Vec<u8> {
+    pub(crate) fn next(&mut self, recent: &Mutex<Recent>) -> Vec<u8> {
         let mut lines = Vec::new();
-        if self.told < recent.gone() {
-            lines = vesper_api::to_line(&Missed { missed: recent.gone() });
-            self.told = recent.gone();
-        }
-        while lines.len() < WAITING
-            && let Some(event) = recent.after(self.told)
-        {
-            self.told = event.serial;
-            if self.meant.has(event) {
-                lines.extend_from_slice(&vesper_api::to_line(&**event));
+        loop {
+            // Made documents of when it is free again: who adds events does not wait for that.
+            let (gone, batch) = {
+                let recent = lock(recent);
+                (recent.gone(), self.batch(&recent))
+            };
+            if self.told < gone {
+                lines.extend_from_slice(&vesper_api::to_line(&Missed { missed: gone }));
+                self.told = gone;
+            }
+            if batch.is_empty() {
+                return lines;
+            }
+            for event in batch {
+                if lines.len() >= WAITING {
+                    return lines;
+                }
+                self.told = event.serial;
+                if self.meant.has(&event) {
+                    lines.extend_from_slice(&vesper_api::to_line(&*event));
+                }
             }
         }
-        lines
+    }
+
+    /// Some that are next.
+    fn batch(&self, recent: &Recent) -> Vec<Arc<Event>> {
+        let mut batch = Vec::new();
+        let mut at = self.told;
+        while batch.len() < BATCH
+            && let Some(event) = recent.after(at)
+        {
+            at = event.serial;
+            batch.push(event.clone());
+        }
+        batch
     }
 
     /// Whether nothing more comes once there is nothing.
@@ -70,8 +99,6 @@ impl Feed {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use vesper_api::GuestRef;
     use vesper_events::{Book, Kept, Kind, Report, Who};
     use vesper_stream::Moment;
@@ -93,11 +120,12 @@ mod tests {
 
     #[test]
     fn what_is_sent_at_once_is_bounded_and_what_is_missing_is_said() {
-        let recent = recent(20_000);
+        let recent = Mutex::new(recent(20_000));
+        let gone = lock(&recent).gone();
         let mut feed = Feed::new(Meant::Uuid("u2".into()), 5, false);
         let (mut lines, mut all) = (feed.next(&recent), Vec::new());
-        let missed = format!("{{\"missed\":{}}}\n", recent.gone());
-        assert!(recent.gone() > 1000 && lines.starts_with(missed.as_bytes()));
+        let missed = format!("{{\"missed\":{}}}\n", gone);
+        assert!(gone > 1000 && lines.starts_with(missed.as_bytes()));
         while !lines.is_empty() {
             assert!(lines.len() < WAITING + 4096, "{} bytes wait", lines.len());
             all.append(&mut lines);
@@ -106,7 +134,7 @@ mod tests {
         let events = all[missed.len()..].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let domids: Vec<u16> =
             events.map(|line| vesper_api::from_line::<Event>(line).unwrap().guest.domid).collect();
-        let meant = recent.all().filter(|event| event.guest.domid == 2).count();
+        let meant = lock(&recent).all().filter(|event| event.guest.domid == 2).count();
         assert!(domids.len() == meant && domids.iter().all(|domid| *domid == 2));
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The thread that makes events of what happens.
+//! The threads that make events of what happens and tell clients of them.
 //!
-//! The loop tells it what it sees and never waits for it. It has a reader of its own for each channel whose schema says that
+//! The loop tells the first what it sees and never waits for it. It has a reader of its own for each channel whose schema says that
 //! some of its records are events, writes what it learns into the journal, and only then hands it on: to the thread that tells
 //! clients, and to the hooks. What these have done goes into the journal, too.
 //!
@@ -35,14 +35,13 @@ use inbox::Inbox;
 pub(crate) use inbox::Note;
 use keeper::Keeper;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+pub(crate) use teller::Reader;
 use teller::Teller;
 use vesper_config::Rules;
 use vesper_events::{Kept, Recent, Standing};
 use vesper_grant::DomId;
 use watcher::Watcher;
 
-use crate::clients::ClientId;
-use crate::connection::Connection;
 use crate::hooks::{self, Hooks};
 
 /// Where the journal is, how large it may be, and what is done about events.
@@ -57,7 +56,7 @@ pub(crate) struct Place {
     pub(crate) rules: Arc<Rules>,
 }
 
-/// The thread.
+/// The threads.
 pub(crate) struct Events {
     inbox: Arc<Inbox>,
     shared: Arc<Shared>,
@@ -69,8 +68,8 @@ pub(crate) struct Events {
 struct Shared {
     recent: Mutex<Recent>,
     standing: Mutex<Standing>,
-    /// Readable when something was told, for the thread that tells clients.
-    told: EventFd,
+    /// Readable when the thread that tells clients has something to do.
+    to_tell: EventFd,
     heard: Mutex<Vec<Heard>>,
     /// Readable when something was heard, for the loop.
     has_heard: EventFd,
@@ -84,7 +83,7 @@ pub(crate) struct Heard {
 }
 
 impl Events {
-    /// Starts the thread. It begins with reading the journal.
+    /// Starts them. The first begins with reading the journal.
     ///
     /// # Errors
     /// The kernel's.
@@ -129,8 +128,8 @@ impl Events {
     }
 
     /// From now on this client is told, until it goes away or has all it asked for.
-    pub(crate) fn tell(&self, id: ClientId, connection: Connection, feed: Feed) {
-        self.teller.take(id, connection, feed);
+    pub(crate) fn tell(&self, client: Reader) {
+        self.teller.take(client);
     }
 
     /// Takes the last words that the next daemon need not hear again.
@@ -166,7 +165,7 @@ impl Shared {
     fn new() -> io::Result<Self> {
         let event_fd = || EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let (recent, standing, heard) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(Self { recent, standing, told: event_fd()?, heard, has_heard: event_fd()? })
+        Ok(Self { recent, standing, to_tell: event_fd()?, heard, has_heard: event_fd()? })
     }
 
     fn add(&self, events: Vec<Arc<vesper_events::Event>>) {
@@ -176,7 +175,7 @@ impl Shared {
             recent.add(event);
         }
         drop((recent, standing));
-        raise(&self.told);
+        raise(&self.to_tell);
     }
 
     /// What a predecessor told; of that only what is of this boot of dom0 still counts.

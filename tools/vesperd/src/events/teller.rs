@@ -29,17 +29,21 @@ pub(super) struct Teller {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the thread is told, when `Shared::told` is readable.
+/// What the thread is told, when `Shared::to_tell` is readable.
 #[derive(Default)]
 struct Door {
-    arrived: Mutex<Vec<Client>>,
+    arrived: Mutex<Vec<Reader>>,
     stop: AtomicBool,
 }
 
-struct Client {
-    id: ClientId,
-    connection: Connection,
-    feed: Feed,
+/// A client that reads events.
+pub(crate) struct Reader {
+    pub(crate) id: ClientId,
+    /// Whose it is. Who has the other half knows that the seat is taken; it is free before the other end sees that it is over.
+    #[expect(dead_code, reason = "it is there to be dropped, and before the connection")]
+    pub(crate) seat: Arc<u32>,
+    pub(crate) connection: Connection,
+    pub(crate) feed: Feed,
 }
 
 impl Teller {
@@ -55,16 +59,16 @@ impl Teller {
     }
 
     /// From now on this client is told.
-    pub(super) fn take(&self, id: ClientId, connection: Connection, feed: Feed) {
-        lock(&self.door.arrived).push(Client { id, connection, feed });
-        raise(&self.shared.told);
+    pub(super) fn take(&self, client: Reader) {
+        lock(&self.door.arrived).push(client);
+        raise(&self.shared.to_tell);
     }
 }
 
 impl Drop for Teller {
     fn drop(&mut self) {
         self.door.stop.store(true, Ordering::Release);
-        raise(&self.shared.told);
+        raise(&self.shared.to_tell);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -77,7 +81,7 @@ fn run(shared: &Shared, door: &Door) {
     let mut clients = Vec::new();
     loop {
         // Before anything is looked at, so that what comes after that is a reason to look again.
-        let _ = shared.told.read();
+        let _ = shared.to_tell.read();
         let stop = door.stop.load(Ordering::Acquire);
         clients.append(&mut lock(&door.arrived));
         clients.retain_mut(|client| {
@@ -94,12 +98,13 @@ fn run(shared: &Shared, door: &Door) {
 }
 
 /// Until something was told, somebody came or takes more. Who has hung up is let go.
-fn wait(shared: &Shared, clients: &mut Vec<Client>) {
+fn wait(shared: &Shared, clients: &mut Vec<Reader>) {
     // A hang-up is always told.
-    let interest = |client: &Client| {
-        if client.connection.has_sent() { PollFlags::empty() } else { PollFlags::POLLOUT }
+    let interest = |client: &Reader| {
+        let waits = !client.connection.has_sent() || client.connection.backlog;
+        if waits { PollFlags::POLLOUT } else { PollFlags::empty() }
     };
-    let told = PollFd::new(shared.told.as_fd(), PollFlags::POLLIN);
+    let told = PollFd::new(shared.to_tell.as_fd(), PollFlags::POLLIN);
     let of_clients = clients.iter().map(|client| PollFd::new(client.connection.as_fd(), interest(client)));
     let mut all: Vec<_> = std::iter::once(told).chain(of_clients).collect();
     match poll(&mut all, PollTimeout::NONE) {
@@ -118,21 +123,23 @@ fn wait(shared: &Shared, clients: &mut Vec<Client>) {
     }
 }
 
-impl Client {
-    /// Sends what the client takes. False: it has all it asked for.
+impl Reader {
+    /// Sends what the client takes, and no more than a turn. False: it has all it asked for.
     fn tell(&mut self, shared: &Shared) -> io::Result<bool> {
-        loop {
-            // The reply goes first.
-            self.connection.flush()?;
-            if !self.connection.has_sent() {
-                return Ok(true);
-            }
-            let lines = self.feed.next(&lock(&shared.recent));
-            if lines.is_empty() {
-                return Ok(!self.feed.ends());
-            }
-            self.connection.say(&lines);
+        self.connection.backlog = false;
+        // The reply goes first.
+        self.connection.flush()?;
+        if !self.connection.has_sent() {
+            return Ok(true);
         }
+        let lines = self.feed.next(&shared.recent);
+        if lines.is_empty() {
+            return Ok(!self.feed.ends());
+        }
+        self.connection.say(&lines);
+        self.connection.flush()?;
+        self.connection.backlog = true;
+        Ok(true)
     }
 }
 
@@ -162,16 +169,17 @@ mod tests {
     }
 
     /// A client that has asked, and has not got its reply yet.
-    fn client(teller: &Teller, follow: bool) -> (BufReader<UnixStream>, Weak<Peer>) {
+    fn client(teller: &Teller, follow: bool) -> (BufReader<UnixStream>, Weak<u32>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         theirs.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let closer = Closer::start().unwrap();
-        let peer = Arc::new(Peer { pid: 1, uid: 0, gid: 0, groups: Vec::new() });
-        let known = Arc::downgrade(&peer);
-        let mut connection = Connection::new(Foreign::new(ours, &closer), peer, closer);
+        let peer = Peer { pid: 1, uid: 0, gid: 0, groups: Vec::new() };
+        let seat = Arc::new(peer.uid);
+        let known = Arc::downgrade(&seat);
+        let mut connection = Connection::new(Foreign::new(ours, &closer), peer.into(), closer);
         connection.answer(&Reply::from(Ok(Done::Events(EventsFollow { last: 0, gone: 0 }))));
-        teller.take(1, connection, Feed::new(Meant::All, 0, follow));
+        teller.take(Reader { id: 1, seat, connection, feed: Feed::new(Meant::All, 0, follow) });
         (BufReader::new(theirs), known)
     }
 
@@ -185,13 +193,13 @@ mod tests {
         vesper_api::from_line::<Event>(&line(client)).unwrap().serial
     }
 
-    /// With it goes its seat. The other end is told a moment before.
-    fn is_dropped(peer: &Weak<Peer>) {
-        let gone = (0..2000).any(|_| {
+    /// Waits until it is.
+    fn is_free(seat: &Weak<u32>) {
+        let free = (0..2000).any(|_| {
             thread::sleep(Duration::from_millis(10));
-            peer.strong_count() == 0
+            seat.strong_count() == 0
         });
-        assert!(gone, "it keeps its seat");
+        assert!(free, "it keeps its seat");
     }
 
     fn is_a_reply(line: &[u8]) -> bool {
@@ -206,11 +214,11 @@ mod tests {
         let (mut follows, _) = client(&teller, true);
         assert!(is_a_reply(&line(&mut follows)), "the reply goes first");
         assert_eq!([serial(&mut follows), serial(&mut follows)], [1, 2]);
-        let (mut asks, known) = client(&teller, false);
+        let (mut asks, seat) = client(&teller, false);
         assert!(is_a_reply(&line(&mut asks)));
         assert_eq!([serial(&mut asks), serial(&mut asks)], [1, 2]);
         assert_eq!(line(&mut asks), b"", "it has all it asked for");
-        is_dropped(&known);
+        assert_eq!(seat.strong_count(), 0, "who comes again at once has a seat");
         shared.add(events(3..=3));
         assert_eq!(serial(&mut follows), 3);
         // What is there when the daemon stops is told, too.
@@ -225,11 +233,11 @@ mod tests {
         let shared = Arc::new(Shared::new().unwrap());
         let teller = Teller::start(shared.clone()).unwrap();
         let (mut slow, _) = client(&teller, true);
-        let (gone, known) = client(&teller, true);
+        let (gone, seat) = client(&teller, true);
         let (mut reads, _) = client(&teller, true);
         assert!(is_a_reply(&line(&mut reads)));
         drop(gone);
-        is_dropped(&known);
+        is_free(&seat);
         // More than a socket takes.
         let all = 1..=2000;
         shared.add(events(all.clone()));
