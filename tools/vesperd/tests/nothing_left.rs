@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::time::Duration;
 
+use support::events::Fed;
 use support::streaming::{Streamed, follow};
 use support::{Client, World, eventually};
 use vesper_api::{Done, InUse, Request};
@@ -29,20 +30,21 @@ fn descriptors_at_rest() -> usize {
     last
 }
 
-/// How often the daemon's thread has gone to sleep or been taken off its CPU.
+/// How often the threads that serve clients have gone to sleep or been taken off their CPU.
 fn switches() -> u64 {
+    let (mut threads, mut switches) = (0, 0);
     for task in fs::read_dir("/proc/self/task").unwrap() {
         let task = task.unwrap().path();
-        if fs::read_to_string(task.join("comm")).unwrap().trim() == "vesperd" {
+        if ["vesperd", "teller"].contains(&fs::read_to_string(task.join("comm")).unwrap().trim()) {
+            threads += 1;
             let status = fs::read_to_string(task.join("status")).unwrap();
-            return status
-                .lines()
-                .filter(|line| line.starts_with("voluntary_ctxt_switches"))
-                .map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap())
-                .sum();
+            let lines = status.lines().filter(|line| line.contains("voluntary_ctxt_switches"));
+            let counts = lines.map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap());
+            switches += counts.sum::<u64>();
         }
     }
-    panic!("there is no thread vesperd");
+    assert_eq!(threads, 2);
+    switches
 }
 
 #[test]
@@ -64,6 +66,9 @@ fn everything_comes_back_and_an_idle_daemon_sleeps() {
         }
         assert!(streams[0].until(|stream| stream.seqs(probe.number(), 0).last() == Some(&99)));
         streams.truncate(2);
+        let request = Request::Events { dom: None, since: 0, follow: true };
+        let _goes_at_the_end = Fed::begin(&world, &request).unwrap();
+        Fed::begin(&world, &Request::Events { dom: None, since: 0, follow: false }).unwrap().rest();
         assert!(probe.stop(), "dom0 lets go of it");
         assert!(streams[0].until(|stream| matches!(stream.last(), Frame::End(_))));
         world.insmod(&dom, &module).unwrap();
@@ -87,8 +92,10 @@ fn everything_comes_back_and_an_idle_daemon_sleeps() {
     // Fewer, when the first count met a connection that was still being closed.
     eventually("the descriptors are as many as before", || descriptors_at_rest() <= before);
 
-    // Idle, with four guests attached, a client connected and a stream that waits: it sleeps on.
+    // Idle, with four guests attached, a client connected, one that waits for events and a stream that waits: it sleeps on.
     let _client = Client::connect(world.socket());
+    let request = Request::Events { dom: None, since: 0, follow: true };
+    let _waits = Fed::begin(&world, &request).unwrap();
     let _probe = guests[0].relay().export(&ChannelSpec::new("quiet").schema("e")).unwrap();
     let mut stream = Streamed::begin(world.socket(), &follow("1")).unwrap();
     assert!(stream.until(|stream| stream.has(|frame| matches!(frame, Frame::CaughtUp {}))));
