@@ -51,15 +51,11 @@ fn exits(channel: &RelayChannel, pid: u32) {
     channel.record(0, 2, URGENT, &pid.to_le_bytes()).unwrap();
 }
 
-fn follow(world: &World, since: u64) -> Fed {
-    Fed::begin(world, &Request::Events { dom: None, since, follow: true }).unwrap()
-}
-
 #[test]
 fn a_panic_is_one_event_with_all_that_is_known() {
     let world = World::new();
     let (guest, probe) = probed(&world, 1);
-    let mut fed = follow(&world, 0);
+    let mut fed = Fed::follow(&world, 0);
     guest.relay().last_words(Some(&probe), 1, &panic()).unwrap();
     let first = fed.until(Kind::GuestPanic);
     assert_eq!(
@@ -97,7 +93,7 @@ fn how_a_domain_ends_is_an_event() {
         (2, "shutdown", Kind::GuestGone, End::PoweredOff, Severity::Info),
         (3, "destroy", Kind::GuestGone, End::Destroyed, Severity::Fatal),
     ];
-    let mut fed = follow(&world, 0);
+    let mut fed = Fed::follow(&world, 0);
     for (domid, what, kind, how, severity) in table {
         let _guest: LoopGuest = world.add_bare_guest(domid, what, domid as u8);
         eventually("the guest is seen", || world.guest(domid).is_some());
@@ -117,7 +113,7 @@ fn how_a_domain_ends_is_an_event() {
 fn a_killed_process_is_told_with_its_killer() {
     let world = World::new();
     let (_guest, probe) = probed(&world, 1);
-    let mut fed = follow(&world, 0);
+    let mut fed = Fed::follow(&world, 0);
     let signal = [&7u32.to_le_bytes()[..], &text("bash")].concat();
     probe.record(0, 3, 0, &signal).unwrap();
     probe.record(0, 4, 0, &[0; 8]).unwrap();
@@ -152,7 +148,7 @@ fn events_are_asked_for_by_guest_and_serial() {
     assert_eq!(ask(Some("02020202-0202-0202-0202-020202020202"), 0), Ok(vec![2, 2]));
     assert_eq!(ask(Some("2"), 0).unwrap_err().kind, ErrorKind::NoSuchGuest, "a number is another's some day");
     // One that follows is told at once.
-    let mut fed = follow(&world, 2);
+    let mut fed = Fed::follow(&world, 2);
     assert_eq!(fed.next().unwrap().event, Kind::GuestGone);
     exits(&one.1, 3);
     assert_eq!(fed.until(Kind::ProcessKilled).guest.domid, 1);
@@ -169,7 +165,7 @@ fn a_restarted_daemon_remembers_and_tells_nothing_twice() {
     // While nobody is there.
     oops(&probe, 3);
     world.start().unwrap();
-    let mut fed = follow(&world, before[2].serial);
+    let mut fed = Fed::follow(&world, before[2].serial);
     assert_eq!(fed.until(Kind::GuestOops).cause, "oops n=3");
     oops(&probe, 4);
     assert_eq!(fed.until(Kind::GuestOops).cause, "oops n=4");
@@ -184,7 +180,7 @@ fn a_guest_that_hangs_and_one_that_is_paused() {
     let (guest, _probe) = probed(&world, 1);
     // Nobody wanted to hear of this one's faults, so it wakes nobody.
     let other = world.add_attached(2);
-    let mut fed = follow(&world, 0);
+    let mut fed = Fed::follow(&world, 0);
     for guest in [&guest, &other] {
         guest.relay().set_heartbeat(Duration::from_millis(50));
     }
@@ -205,7 +201,7 @@ fn a_guest_that_hangs_and_one_that_is_paused() {
     // The next daemon looks, too.
     world.stop();
     world.start().unwrap();
-    let mut fed = follow(&world, paused.serial);
+    let mut fed = Fed::follow(&world, paused.serial);
     std::thread::sleep(Duration::from_millis(500));
     guest.relay().set_hung(0, true);
     assert_ne!(fed.until(Kind::GuestHung).fault, hung.fault);
@@ -217,7 +213,7 @@ fn a_hang_that_ends_while_nobody_looks_is_over() {
     let mut world = World::with(|config| config.events.watch = Some(Duration::from_millis(50)));
     let (guest, _probe) = probed(&world, 1);
     guest.relay().set_heartbeat(Duration::from_millis(50));
-    let mut fed = follow(&world, 0);
+    let mut fed = Fed::follow(&world, 0);
     let mut hang = || {
         guest.relay().set_hung(0, true);
         std::iter::from_fn(|| fed.next()).find(|event| event.event == Kind::GuestHung && !event.recovered)
@@ -248,7 +244,7 @@ fn a_probe_that_is_lost_is_told_unless_somebody_asked_for_it() {
     let world = World::new();
     let (guest, probe) = probed(&world, 1);
     let other = guest.relay().export(&ChannelSpec::new("plain").schema("plain n:u64")).unwrap();
-    let mut fed = follow(&world, 0);
+    let mut fed = Fed::follow(&world, 0);
     // It tells of nothing, so nothing is lost with it.
     assert!(other.stop());
     exits(&probe, 1);
@@ -269,7 +265,7 @@ fn a_probe_that_is_lost_is_told_unless_somebody_asked_for_it() {
 fn a_storm_holds_nobody_up() {
     let world = World::new();
     let (storm, quiet) = (probed(&world, 1), probed(&world, 2));
-    let mut fed = follow(&world, 0);
+    let mut fed = Fed::follow(&world, 0);
     let stop = std::sync::atomic::AtomicBool::new(false);
     let made = std::thread::scope(|scope| {
         let flood = scope.spawn(|| {

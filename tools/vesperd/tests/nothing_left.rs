@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::time::Duration;
 
-use support::events::Fed;
+use support::events::{Fed, events};
 use support::streaming::{Streamed, follow};
 use support::{Client, World, eventually};
 use vesper_api::{Done, InUse, Request};
@@ -66,9 +66,8 @@ fn everything_comes_back_and_an_idle_daemon_sleeps() {
         }
         assert!(streams[0].until(|stream| stream.seqs(probe.number(), 0).last() == Some(&99)));
         streams.truncate(2);
-        let request = Request::Events { dom: None, since: 0, follow: true };
-        let _goes_at_the_end = Fed::begin(&world, &request).unwrap();
-        Fed::begin(&world, &Request::Events { dom: None, since: 0, follow: false }).unwrap().rest();
+        let _goes_at_the_end = Fed::follow(&world, 0);
+        events(&world);
         assert!(probe.stop(), "dom0 lets go of it");
         assert!(streams[0].until(|stream| matches!(stream.last(), Frame::End(_))));
         world.insmod(&dom, &module).unwrap();
@@ -94,8 +93,7 @@ fn everything_comes_back_and_an_idle_daemon_sleeps() {
 
     // Idle, with four guests attached, a client connected, one that waits for events and a stream that waits: it sleeps on.
     let _client = Client::connect(world.socket());
-    let request = Request::Events { dom: None, since: 0, follow: true };
-    let _waits = Fed::begin(&world, &request).unwrap();
+    let _waits = Fed::follow(&world, 0);
     let _probe = guests[0].relay().export(&ChannelSpec::new("quiet").schema("e")).unwrap();
     let mut stream = Streamed::begin(world.socket(), &follow("1")).unwrap();
     assert!(stream.until(|stream| stream.has(|frame| matches!(frame, Frame::CaughtUp {}))));

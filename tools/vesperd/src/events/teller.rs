@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::EpollFlags;
 
 use super::feed::Feed;
 use super::{Shared, lock, raise};
@@ -99,10 +100,10 @@ fn run(shared: &Shared, door: &Door) {
 
 /// Until something was told, somebody came or takes more. Who has hung up is let go.
 fn wait(shared: &Shared, clients: &mut Vec<Reader>) {
-    // A hang-up is always told.
+    // A hang-up is always told, and nothing more is read.
     let interest = |client: &Reader| {
-        let waits = !client.connection.has_sent() || client.connection.backlog;
-        if waits { PollFlags::POLLOUT } else { PollFlags::empty() }
+        let sends = client.connection.interest().contains(EpollFlags::EPOLLOUT);
+        if sends { PollFlags::POLLOUT } else { PollFlags::empty() }
     };
     let told = PollFd::new(shared.to_tell.as_fd(), PollFlags::POLLIN);
     let of_clients = clients.iter().map(|client| PollFd::new(client.connection.as_fd(), interest(client)));
@@ -111,8 +112,7 @@ fn wait(shared: &Shared, clients: &mut Vec<Reader>) {
         Ok(_) => {
             let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
             let is_there = |poll: &PollFd<'_>| !poll.revents().is_some_and(|what| what.intersects(gone));
-            let are_there: Vec<_> = all[1..].iter().map(is_there).collect();
-            let mut are_there = are_there.into_iter();
+            let mut are_there = all[1..].iter().map(is_there).collect::<Vec<_>>().into_iter();
             clients.retain(|_| are_there.next().unwrap_or(true));
         }
         Err(Errno::EINTR) => {}

@@ -35,6 +35,11 @@ impl Fed {
         }
     }
 
+    /// Told of all guests' events behind a serial, and of those that come.
+    pub fn follow(world: &World, since: u64) -> Self {
+        Self::begin(world, &Request::Events { dom: None, since, follow: true }).unwrap()
+    }
+
     /// The next one; `None`: the daemon has closed the connection.
     pub fn next(&mut self) -> Option<Event> {
         let mut line = String::new();
